@@ -1,12 +1,13 @@
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
-
-#include <algorithm>
-#include <cerrno>
-#include <cstring>
 
 #include "src/base/error.h"
 #include "src/base/file_system.h"
@@ -87,6 +88,15 @@ class MappedFile final : public ReadableFile {
   size_t size_;
 };
 
+// flock: the system lets go of it when the process dies, so no lock is ever stale.
+class PosixFileLock final : public FileLock {
+ public:
+  explicit PosixFileLock(int fd) : fd_(fd) {}
+
+ private:
+  FileDescriptor fd_;
+};
+
 FileInfo to_info(const struct stat& st) {
   return {.size_bytes = static_cast<uint64_t>(st.st_size),
           .modified_ns = int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec,
@@ -159,12 +169,15 @@ class PosixFileSystem final : public FileSystem {
   void create_directories(const stdfs::path& path) override {
     for (stdfs::path at; const stdfs::path& part : path) {
       at /= part;
-      if (::mkdir(at.c_str(), 0700) != 0 && errno != EEXIST && errno != EISDIR) {
+      if (::mkdir(at.c_str(), 0700) == 0) {
+        sync_directory(at.has_parent_path() ? at.parent_path() : stdfs::path("."));
+      } else if (errno != EEXIST && errno != EISDIR) {
         fail("create directory", at);
       }
     }
     const auto info = stat(path);
-    OB_REQUIRE(info && info->is_directory, Io, "create directory {}: a file stands there", path.string());
+    OB_REQUIRE(info && info->is_directory, Io, "create directory {}: a file stands there",
+               path.string());
   }
 
   void rename(const stdfs::path& from, const stdfs::path& to) override {
@@ -193,6 +206,25 @@ class PosixFileSystem final : public FileSystem {
     }
     return uint64_t{st.f_bavail} * st.f_frsize;
   }
+
+  std::unique_ptr<FileLock> try_lock(const stdfs::path& path, std::string_view note) override {
+    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) {
+      fail("lock", path);
+    }
+    auto lock = std::make_unique<PosixFileLock>(fd);
+    if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+      if (errno == EWOULDBLOCK) {
+        return nullptr;
+      }
+      fail("lock", path);
+    }
+    // The note only serves the message of whoever is refused: a full disk may leave it empty.
+    if (::ftruncate(fd, 0) == 0) {
+      [[maybe_unused]] const ssize_t written = ::write(fd, note.data(), note.size());
+    }
+    return lock;
+  }
 };
 
 }  // namespace
@@ -200,18 +232,6 @@ class PosixFileSystem final : public FileSystem {
 FileSystem& real_file_system() {
   static PosixFileSystem fs;
   return fs;
-}
-
-void write_file_atomically(FileSystem& fs, const stdfs::path& path, std::span<const std::byte> bytes) {
-  stdfs::path beside = path;
-  beside += ".tmp";
-  {
-    auto file = fs.create(beside);
-    file->append(bytes);
-    file->sync();
-  }
-  fs.rename(beside, path);
-  fs.sync_directory(path.has_parent_path() ? path.parent_path() : stdfs::path("."));
 }
 
 }  // namespace offbook

@@ -50,5 +50,20 @@ TEST_F(FileSystemTest, DirectoriesAreMadePrivate) {
   EXPECT_EQ(perms & std::filesystem::perms::others_all, std::filesystem::perms::none);
 }
 
+TEST_F(FileSystemTest, LockIsHeldOnceAndSaysByWhom) {
+  auto first = fs_.try_lock(dir_ / "lock", "process 12");
+  ASSERT_NE(first, nullptr);
+  EXPECT_EQ(fs_.try_lock(dir_ / "lock", "process 13"), nullptr);
+  EXPECT_EQ(fs_.open(dir_ / "lock")->bytes().size(), 10u);
+  first.reset();
+  EXPECT_NE(fs_.try_lock(dir_ / "lock", "process 13"), nullptr);
+}
+
+TEST_F(FileSystemTest, FailedAtomicWriteLeavesNothingBeside) {
+  fs_.create_directories(dir_ / "taken" / "inside");
+  EXPECT_THROW(write_file_atomically(fs_, dir_ / "taken", {}), Error);
+  EXPECT_EQ(fs_.list(dir_), std::vector<std::string>{"taken"});
+}
+
 }  // namespace
 }  // namespace offbook

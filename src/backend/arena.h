@@ -1,0 +1,70 @@
+// Memory for the tensors of a pass: handed out in order, given back by rewinding. Once the largest
+// pass was seen nothing is allocated any more, and the same pass gets the same addresses (which
+// CUDA graphs need).
+#pragma once
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "src/tensor/tensor.h"
+
+namespace offbook::backend {
+
+// Where an arena gets its blocks: host memory, or a device's.
+class BlockAllocator {
+ public:
+  virtual ~BlockAllocator() = default;
+  // At least `bytes`, aligned to 64 on the host and 256 on a device. Throws OutOfMemory naming sizes.
+  virtual std::shared_ptr<Storage> allocate(size_t bytes) = 0;
+};
+
+BlockAllocator& host_allocator();
+
+// Not thread-safe: one arena belongs to one pass at a time.
+class Arena {
+ public:
+  struct Mark {
+    size_t block = 0;
+    size_t used = 0;
+  };
+
+  explicit Arena(BlockAllocator& allocator = host_allocator(), size_t block_bytes = size_t{8} << 20);
+
+  // A contiguous tensor with undefined elements, valid until the arena is rewound before it.
+  Tensor make(Dtype dtype, const Shape& shape);
+
+  Mark mark() const noexcept { return {current_, blocks_.empty() ? 0 : blocks_[current_].used}; }
+  void rewind(Mark mark) noexcept;
+
+  // Blocks asked of the allocator since construction: constant in steady state, which a test counts.
+  size_t blocks_allocated() const noexcept { return blocks_.size(); }
+  size_t bytes_reserved() const noexcept;
+  // Largest number of bytes in use at one time.
+  size_t peak_bytes() const noexcept { return peak_; }
+
+ private:
+  struct Block {
+    std::shared_ptr<Storage> storage;
+    size_t used = 0;
+  };
+  BlockAllocator& allocator_;
+  size_t block_bytes_;
+  std::vector<Block> blocks_;
+  size_t current_ = 0;
+  size_t peak_ = 0;
+};
+
+// Rewinds an arena to where it stood when the scope began.
+class ArenaScope {
+ public:
+  explicit ArenaScope(Arena& arena) : arena_(arena), mark_(arena.mark()) {}
+  ~ArenaScope() { arena_.rewind(mark_); }
+  ArenaScope(const ArenaScope&) = delete;
+  ArenaScope& operator=(const ArenaScope&) = delete;
+
+ private:
+  Arena& arena_;
+  Arena::Mark mark_;
+};
+
+}  // namespace offbook::backend

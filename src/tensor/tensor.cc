@@ -116,6 +116,14 @@ Tensor Tensor::reshape(Shape shape) const {
   return out;
 }
 
+Tensor Tensor::moved_to(std::shared_ptr<Storage> storage) const {
+  OB_CHECK(storage_ != nullptr && storage != nullptr && storage->bytes() >= storage_->bytes());
+  Tensor out = *this;
+  out.data_ = storage->data() + (data_ - storage_->data());
+  out.storage_ = std::move(storage);
+  return out;
+}
+
 Tensor Tensor::split_axis(int axis, int64_t inner) const {
   axis = axis < 0 ? axis + rank() : axis;
   OB_REQUIRE(rank() < kMaxRank && inner > 0 && shape_[axis] % inner == 0, InvalidArgument,

@@ -1,0 +1,3 @@
+// Closes isa_begin.h.
+#pragma GCC pop_options
+#undef OB_ISA

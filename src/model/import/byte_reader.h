@@ -3,16 +3,11 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
-#include <string>
 #include <string_view>
 
 #include "src/base/error.h"
 
 namespace offbook::model {
-
-// Text from a file made fit for an error message: bytes outside printable ASCII as \xNN, cut after
-// 80 bytes. Names in hostile files may hold terminal escapes or megabytes.
-std::string printable(std::string_view text);
 
 // Reads little-endian values in order; every read is checked against the bytes that remain.
 // Borrows bytes and name. Errors: Corrupt with file, field and offset. Not thread-safe.

@@ -7,6 +7,7 @@
 
 #include "src/base/checked_math.h"
 #include "src/base/error.h"
+#include "src/base/json_fields.h"
 #include "src/model/import/byte_reader.h"
 
 namespace offbook::model {
@@ -218,16 +219,6 @@ const Item* find_sorted(std::span<const Item> items, std::string_view Item::*nam
 }
 
 }  // namespace
-
-std::string printable(std::string_view text) {
-  constexpr size_t kShown = 80;
-  std::string out;
-  for (const char c : text.substr(0, kShown)) {
-    const auto byte = static_cast<unsigned char>(c);
-    out += byte >= 0x20 && byte < 0x7f ? std::string(1, c) : fmt::format("\\x{:02x}", byte);
-  }
-  return text.size() > kShown ? out + "…" : out;
-}
 
 Tensor view_tensor(const std::shared_ptr<Storage>& file, Dtype dtype, const Shape& shape,
                    uint64_t offset) {

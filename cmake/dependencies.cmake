@@ -31,3 +31,8 @@ offbook_pkg(LIBXML2 libxml-2.0)
 offbook_pkg(GUMBO gumbo)
 offbook_pkg(ARCHIVE libarchive)
 offbook_pkg(SENTENCEPIECE sentencepiece)
+# cmark-gfm's .pc file leaves out the extensions.
+find_library(CMARK_GFM_LIBRARY cmark-gfm REQUIRED)
+find_library(CMARK_GFM_EXTENSIONS_LIBRARY cmark-gfm-extensions REQUIRED)
+add_library(offbook_cmark_gfm INTERFACE)
+target_link_libraries(offbook_cmark_gfm INTERFACE ${CMARK_GFM_EXTENSIONS_LIBRARY} ${CMARK_GFM_LIBRARY})

@@ -1,0 +1,120 @@
+#include "src/text/bert_normalizer.h"
+
+#include <algorithm>
+#include <array>
+#include <span>
+
+#include <utf8proc.h>
+
+namespace offbook::text {
+namespace {
+
+struct Range {
+  char32_t first, last;
+};
+
+bool is_in(std::span<const Range> ranges, char32_t code) noexcept {
+  const auto after = std::upper_bound(ranges.begin(), ranges.end(), code,
+                                      [](char32_t c, const Range& r) { return c < r.first; });
+  return after != ranges.begin() && code <= (after - 1)->last;
+}
+
+constexpr std::array<Range, 8> kIdeographs{{{0x3400, 0x4DBF},
+                                            {0x4E00, 0x9FFF},
+                                            {0xF900, 0xFAFF},
+                                            {0x20000, 0x2A6DF},
+                                            {0x2A700, 0x2B73F},
+                                            {0x2B740, 0x2B81F},
+                                            {0x2B920, 0x2CEAF},
+                                            {0x2F800, 0x2FA1F}}};
+
+bool is_dropped(char32_t code) noexcept {
+  if (code == '\t' || code == '\n' || code == '\r') {
+    return false;
+  }
+  if (code < 0x300) {
+    return code < 0x20 || (code >= 0x7F && code < 0xA0) || code == 0xAD;
+  }
+  const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(code));
+  return code == kReplacement || category == UTF8PROC_CATEGORY_CF ||
+         category == UTF8PROC_CATEGORY_CO;
+}
+
+bool is_accent(char32_t code) noexcept {
+  return code >= 0x300 &&
+         utf8proc_category(static_cast<utf8proc_int32_t>(code)) == UTF8PROC_CATEGORY_MN;
+}
+
+void append_lower(std::string& out, char32_t code) {
+  if (code == 0x130) {  // the one letter whose lower case is two characters
+    out += "i\xCC\x87";
+    return;
+  }
+  append_utf8(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code))));
+}
+
+void append_letter(std::string& out, char32_t code, const BertCleaning& how) {
+  std::array<utf8proc_int32_t, 32> parts{static_cast<utf8proc_int32_t>(code)};
+  utf8proc_ssize_t count = 1;
+  if (how.strips_accents) {
+    int boundary = 0;
+    count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(code), parts.data(), parts.size(),
+                                    UTF8PROC_DECOMPOSE, &boundary);
+  }
+  for (utf8proc_ssize_t i = 0; i < count; ++i) {
+    const auto part = static_cast<char32_t>(parts[static_cast<size_t>(i)]);
+    if (how.strips_accents && is_accent(part)) {
+      continue;
+    }
+    if (how.lowers_case) {
+      append_lower(out, part);
+    } else {
+      append_utf8(out, part);
+    }
+  }
+}
+
+void append_cleaned(std::string& out, char32_t code, const BertCleaning& how) {
+  if (how.cleans_text && (code == 0 || is_dropped(code))) {
+    return;
+  }
+  if (how.cleans_text && is_white_space(code)) {
+    out.push_back(' ');
+    return;
+  }
+  const bool is_spaced = how.spaces_ideographs && is_in(kIdeographs, code);
+  out.append(is_spaced ? 1 : 0, ' ');
+  append_letter(out, code, how);
+  out.append(is_spaced ? 1 : 0, ' ');
+}
+
+}  // namespace
+
+AlignedText clean_for_bert(std::string_view text, const BertCleaning& how) {
+  AlignedBuilder builder;
+  std::string cleaned;
+  for (size_t at = 0; at < text.size();) {
+    const Utf8Char c = decode_utf8(text, at);
+    cleaned.clear();
+    if (c.code >= 0x20 && c.code < 0x7F) {
+      const bool is_upper = how.lowers_case && c.code >= 'A' && c.code <= 'Z';
+      cleaned.push_back(static_cast<char>(is_upper ? c.code + 32 : c.code));
+    } else {
+      append_cleaned(cleaned, c.code, how);
+    }
+    builder.replace(cleaned, c.length);
+    at += c.length;
+  }
+  return builder.take();
+}
+
+bool is_bert_punctuation(char32_t code) noexcept {
+  if (code < 0x80) {
+    return (code >= 0x21 && code <= 0x2F) || (code >= 0x3A && code <= 0x40) ||
+           (code >= 0x5B && code <= 0x60) || (code >= 0x7B && code <= 0x7E);
+  }
+  const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(code));
+  return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO;
+}
+
+}  // namespace offbook::text

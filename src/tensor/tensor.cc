@@ -116,6 +116,20 @@ Tensor Tensor::reshape(Shape shape) const {
   return out;
 }
 
+Tensor Tensor::merge_last() const {
+  const int n = rank();
+  OB_REQUIRE(n >= 2 && (shape_[n - 1] == 1 || strides_[n - 1] == 1) &&
+                 (shape_[n - 2] <= 1 || strides_[n - 2] == shape_[n - 1]),
+             InvalidArgument, "the last axes of {} cannot be joined", to_string(*this));
+  Tensor out = *this;
+  const int64_t joined = shape_[n - 2] * shape_[n - 1];
+  out.shape_ = Shape(shape_.dims().first(static_cast<size_t>(n - 1)));
+  out.shape_[n - 2] = joined;
+  out.strides_[n - 2] = 1;
+  out.strides_[n - 1] = 0;
+  return out;
+}
+
 Tensor Tensor::moved_to(std::shared_ptr<Storage> storage) const {
   OB_CHECK(storage_ != nullptr && storage != nullptr && storage->bytes() >= storage_->bytes());
   Tensor out = *this;

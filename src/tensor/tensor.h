@@ -75,6 +75,8 @@ class Tensor {
   Tensor reshape(Shape shape) const;
   // Splits axis `axis` of size a*b into [a, b]; works on strided tensors.
   Tensor split_axis(int axis, int64_t inner) const;
+  // Joins the last two axes; they must lie contiguously within the axis before.
+  Tensor merge_last() const;
   // Same place, shape and strides in another storage of at least the same size.
   Tensor moved_to(std::shared_ptr<Storage> storage) const;
   const std::shared_ptr<Storage>& storage() const noexcept { return storage_; }

@@ -36,6 +36,7 @@ class Arena {
   Mark mark() const noexcept { return {current_, blocks_.empty() ? 0 : blocks_[current_].used}; }
   void rewind(Mark mark) noexcept;
 
+  BlockAllocator& allocator() const noexcept { return allocator_; }
   // Blocks asked of the allocator since construction: constant in steady state, which a test counts.
   size_t blocks_allocated() const noexcept { return blocks_.size(); }
   size_t bytes_reserved() const noexcept;

@@ -30,6 +30,7 @@
   X(dequantize, DequantizeArgs)                                    \
   X(embedding, EmbeddingArgs)                                      \
   X(embedding_backward, EmbeddingBackwardArgs)                     \
+  X(fill, FillArgs)                                                \
   X(gather_rows, GatherRowsArgs)                                   \
   X(gelu, GeluArgs)                                                \
   X(kv_write, KvWriteArgs)                                         \

@@ -138,6 +138,15 @@ Tensor Tensor::moved_to(std::shared_ptr<Storage> storage) const {
   return out;
 }
 
+Tensor Tensor::rebased(const Tensor& flat, int64_t offset) const {
+  OB_CHECK(flat.rank() == 1 && flat.is_contiguous() && !is_quantised(dtype_) && !is_quantised(flat.dtype_));
+  Tensor out = *this;
+  out.storage_ = flat.storage_;
+  out.dtype_ = flat.dtype_;
+  out.data_ = flat.data_ + offset * dtype_info(flat.dtype_).block_bytes;
+  return out;
+}
+
 Tensor Tensor::split_axis(int axis, int64_t inner) const {
   axis = axis < 0 ? axis + rank() : axis;
   OB_REQUIRE(rank() < kMaxRank && inner > 0 && shape_[axis] % inner == 0, InvalidArgument,

@@ -79,6 +79,8 @@ class Tensor {
   Tensor merge_last() const;
   // Same place, shape and strides in another storage of at least the same size.
   Tensor moved_to(std::shared_ptr<Storage> storage) const;
+  // Same shape and strides, starting `offset` elements into the flat tensor `flat`, whose type it gets.
+  Tensor rebased(const Tensor& flat, int64_t offset) const;
   const std::shared_ptr<Storage>& storage() const noexcept { return storage_; }
 
  private:

@@ -31,6 +31,12 @@ void copy(const ExecutionContext& ctx, const CopyArgs& a) {
   pick(&OpTable::copy, ctx, "copy")(ctx, a);
 }
 
+void fill(const ExecutionContext& ctx, const FillArgs& a) {
+  OB_OP_REQUIRE("fill", has_rows(a.out) && (is_activation(a.out) || a.out.dtype() == Dtype::i32),
+                "out is f32, bf16 or i32 of rank 1…3, not {}", to_string(a.out));
+  pick(&OpTable::fill, ctx, "fill")(ctx, a);
+}
+
 void affine_rows(const ExecutionContext& ctx, const AffineRowsArgs& a) {
   OB_OP_REQUIRE("affine_rows", a.x.rank() == 2 && has_rows(a.x) && is_activation(a.x) && a.out.shape() == a.x.shape() &&
                                    is_activation(a.out),

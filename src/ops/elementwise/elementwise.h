@@ -21,6 +21,13 @@ struct CopyArgs {
 // out (+)= alpha · x, converting types and strides.
 void copy(const ExecutionContext& ctx, const CopyArgs& args);
 
+struct FillArgs {
+  float value = 0;
+  Tensor out;  // rank ≤ 3, f32, bf16 or i32; strides free but 1 along the last axis
+};
+// out = value everywhere. Not differentiable.
+void fill(const ExecutionContext& ctx, const FillArgs& args);
+
 struct AffineRowsArgs {
   Tensor x;      // [n, dim], f32 or bf16
   Tensor scale;  // f32 [1]: learned

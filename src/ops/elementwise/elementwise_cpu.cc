@@ -69,6 +69,24 @@ void copy(const ExecutionContext& ctx, const CopyArgs& args) {
   });
 }
 
+void fill(const ExecutionContext& ctx, const FillArgs& args) {
+  const Rows out(args.out);
+  const auto run = [&](auto value) {
+    over_rows(ctx, out, [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        std::fill_n(out.row<decltype(value)>(r), out.dim(), value);
+      }
+    });
+  };
+  if (args.out.dtype() == Dtype::f32) {
+    run(args.value);
+  } else if (args.out.dtype() == Dtype::bf16) {
+    run(to_bf16(args.value));
+  } else {
+    run(static_cast<int32_t>(args.value));
+  }
+}
+
 void affine_rows(const ExecutionContext& ctx, const AffineRowsArgs& args) {
   const Rows x(args.x);
   const Rows out(args.out);

@@ -25,6 +25,19 @@ void copy(const ExecutionContext&, const CopyArgs& a) {
   }
 }
 
+void fill(const ExecutionContext&, const FillArgs& a) {
+  for (int64_t r = 0; r < row_count(a.out); ++r) {
+    const Tensor row = row_of(a.out, r);
+    for (int64_t i = 0; i < row.dim(0); ++i) {
+      if (row.dtype() == Dtype::i32) {
+        row.data<int32_t>()[i] = static_cast<int32_t>(a.value);
+      } else {
+        set(row, a.value, i);
+      }
+    }
+  }
+}
+
 void affine_rows(const ExecutionContext&, const AffineRowsArgs& a) {
   for (int64_t n = 0; n < a.x.dim(0); ++n) {
     for (int64_t i = 0; i < a.x.dim(1); ++i) {

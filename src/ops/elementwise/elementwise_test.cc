@@ -41,6 +41,16 @@ TEST(Elementwise, CopyConvertsScalesAndAccumulates) {
   });
 }
 
+TEST(Elementwise, Fill) {
+  for (const Shape& shape : kShapes) {
+    for (const Dtype dtype : {Dtype::f32, Dtype::bf16, Dtype::i32}) {
+      check("fill " + to_string(shape), {.nmse = 0, .worst = 0}, [&](auto& ctx, auto& c) {
+        fill(ctx, {.value = -3, .out = c.output(dtype, shape, {.strided = shape.rank() > 1})});
+      });
+    }
+  }
+}
+
 TEST(Elementwise, AffineRowsAndItsGradient) {
   for (const Shape& shape : {Shape{1, 3}, Shape{50, 576}, Shape{0, 8}}) {
     for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {

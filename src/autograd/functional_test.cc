@@ -1,0 +1,192 @@
+#include "src/autograd/functional.h"
+
+#include <random>
+
+#include "src/ops/elementwise/elementwise.h"
+#include "src/ops/paged_attention/paged_attention.h"
+
+namespace offbook::autograd {
+namespace {
+
+// Compares the gradient of Σ w·f(inputs) with central differences, in f32 on the reference and on the
+// best CPU backend.
+class GradientCheck {
+ public:
+  using Fn = std::function<Tensor(const Graph&, const std::vector<Tensor>&)>;
+
+  GradientCheck& input(const Shape& shape, float scale = 1.0f) {
+    Tensor t = Tensor::empty(Dtype::f32, shape);
+    std::normal_distribution<float> normal(0, scale);
+    for (int64_t i = 0; i < t.numel(); ++i) {
+      t.data<float>()[i] = normal(rng_);
+    }
+    inputs_.push_back(t);
+    return *this;
+  }
+
+  void run(const Fn& fn, double tolerance = 2e-3) {
+    for (const backend::Backend backend : {backend::Backend::reference, backend::best_cpu_backend()}) {
+      run_on(backend, fn, tolerance);
+    }
+  }
+
+ private:
+  double value(const ExecutionContext& ctx, const Fn& fn, const std::vector<float>& weights) {
+    backend::ArenaScope scope(*ctx.arena);
+    const Tensor out = fn(Graph{ctx}, inputs_);
+    double total = 0;
+    for (int64_t i = 0; i < out.numel(); ++i) {
+      total += static_cast<double>(weights[static_cast<size_t>(i)]) * out.data<float>()[i];
+    }
+    return total;
+  }
+
+  void run_on(backend::Backend backend, const Fn& fn, double tolerance) {
+    backend::ThreadPool pool(2);
+    backend::Arena arena;
+    const ExecutionContext ctx{.backend = backend, .pool = &pool, .arena = &arena};
+    Tape tape(ctx);
+    std::vector<Tensor> grads;
+    for (const Tensor& t : inputs_) {
+      grads.push_back(Tensor::zeros(Dtype::f32, t.shape()));
+      tape.watch(t, grads.back());
+    }
+    const Tensor out = fn(Graph{ctx, &tape}, inputs_);
+    std::vector<float> weights(static_cast<size_t>(out.numel()));
+    std::normal_distribution<float> normal;
+    for (float& w : weights) {
+      w = normal(rng_);
+    }
+    const Tensor seed = tape.accumulator(out);
+    std::copy(weights.begin(), weights.end(), seed.data<float>());
+    tape.backward();
+
+    for (size_t k = 0; k < inputs_.size(); ++k) {
+      double error = 0;
+      double norm = 0;
+      float* x = inputs_[k].data<float>();
+      for (int64_t i = 0; i < inputs_[k].numel(); ++i) {
+        const float before = x[i];
+        const float h = 1e-2f * std::max(1.0f, std::abs(before));
+        x[i] = before + h;
+        const double high = value(ctx, fn, weights);
+        x[i] = before - h;
+        const double low = value(ctx, fn, weights);
+        x[i] = before;
+        const double want = (high - low) / (2 * static_cast<double>(h));
+        const double got = grads[k].data<float>()[i];
+        error += (want - got) * (want - got);
+        norm += want * want;
+      }
+      EXPECT_LE(std::sqrt(error), tolerance * std::sqrt(norm) + 1e-4)
+          << "input " << k << " on " << backend::to_string(backend);
+    }
+  }
+
+  std::mt19937 rng_{7};
+  std::vector<Tensor> inputs_;
+};
+
+Tensor ints(const std::vector<int32_t>& v, const Shape& shape) {
+  Tensor t = Tensor::empty(Dtype::i32, shape);
+  std::copy(v.begin(), v.end(), t.data<int32_t>());
+  return t;
+}
+Tensor ints(const std::vector<int32_t>& v) { return ints(v, {static_cast<int64_t>(v.size())}); }
+
+TEST(Gradient, RmsNorm) {
+  GradientCheck().input({3, 10}).input({10}).run(
+      [](const Graph& g, const auto& in) { return rms_norm(g, in[0], in[1], 1e-5f); });
+}
+
+TEST(Gradient, LinearWithBiasAndAccumulatedLora) {
+  GradientCheck().input({5, 6}).input({4, 6}).input({4}).input({2, 6}).input({4, 2}).run(
+      [](const Graph& g, const auto& in) {
+        const Tensor y = linear(g, in[0], in[1], in[2]);
+        const Tensor down = linear(g, in[0], in[3], Tensor());
+        linear_into(g, down, in[4], 0.5f, y);
+        return y;
+      });
+}
+
+TEST(Gradient, SwigluOfHalves) {
+  GradientCheck().input({4, 6}).input({10, 6}).run([](const Graph& g, const auto& in) {
+    const Tensor both = linear(g, in[0], in[1], Tensor());
+    return swiglu(g, both.slice(1, 0, 5), both.slice(1, 5, 10));
+  });
+}
+
+TEST(Gradient, RopeOfASlice) {
+  const Tensor positions = ints({0, 3, 7});
+  GradientCheck().input({3, 12}).run([&](const Graph& g, const auto& in) {
+    const Tensor inv_freq = g.ctx.make(Dtype::f32, {2});
+    inv_freq.data<float>()[0] = 1;
+    inv_freq.data<float>()[1] = 0.1f;
+    const Tensor table = g.ctx.make(Dtype::f32, {3, 4});
+    ops::rope_table(g.ctx, {.positions = positions, .inv_freq = inv_freq, .out = table});
+    return rope(g, in[0].slice(1, 4, 12).split_axis(1, 4), table);
+  });
+}
+
+TEST(Gradient, AttentionWithASharedPrefix) {
+  // Rows of k and v: 2 of the prefix, then own keys of two sequences of 3 and 2.
+  const Tensor sequences = ints({0, 3, 2, 0, 2, 3, 2, 5, 0, 2}, {2, 5});
+  GradientCheck().input({5, 4, 8}).input({7, 2, 8}).input({7, 2, 8}).run([&](const Graph& g, const auto& in) {
+    return attention(g, {.q = in[0],
+                         .k = in[1],
+                         .v = in[2],
+                         .sequences = sequences,
+                         .max_length = 3,
+                         .max_prefix = 2,
+                         .scale = 0.35f});
+  });
+}
+
+TEST(Gradient, RowsAndMeans) {
+  const Tensor index = ints({3, 0, 3});
+  const Tensor places = ints({0, 2, 4});
+  const Tensor others = ints({1, 3});
+  const Tensor offsets = ints({0, 2, 5});
+  GradientCheck().input({4, 6}).input({1}).input({6}).run([&](const Graph& g, const auto& in) {
+    const Tensor picked = gather_rows(g, in[0], index);
+    const Tensor mean = segment_mean(g, concat_rows(g, picked, in[0].slice(0, 1, 3)), offsets, 2);
+    const Tensor out = g.make(Dtype::f32, {5, 6});
+    scatter_rows(g, picked, places, out);
+    scatter_rows(g, affine_rows(g, mean, in[1], in[2]), others, out);
+    return add(g, out, out);
+  });
+}
+
+TEST(Gradient, EmbeddingAndCrossEntropy) {
+  const Tensor ids = ints({1, 3, 1, 0});
+  const Tensor targets = ints({2, -1, 4, 0});
+  GradientCheck().input({5, 6}).input({7, 6}).run([&](const Graph& g, const auto& in) {
+    return linear_cross_entropy(g, embedding(g, ids, in[0], Dtype::f32), in[1], targets);
+  });
+}
+
+TEST(Gradient, CheckpointGivesTheSame) {
+  GradientCheck().input({4, 6}).input({6, 6}).input({6}).run([](const Graph& g, const auto& in) {
+    Tensor x = in[0];
+    for (int layer = 0; layer < 3; ++layer) {
+      x = checkpoint(g, x, [x, in](const Graph& inner) {
+        return add(inner, x, linear(inner, rms_norm(inner, x, in[2], 1e-5f), in[1], Tensor()));
+      });
+    }
+    return x;
+  }, 5e-3);
+}
+
+TEST(Tape, FrozenInputsRecordNothing) {
+  backend::ThreadPool pool(1);
+  backend::Arena arena;
+  const ExecutionContext ctx{.pool = &pool, .arena = &arena};
+  Tape tape(ctx);
+  const Tensor x = Tensor::zeros(Dtype::f32, {2, 3});
+  const Tensor w = Tensor::zeros(Dtype::f32, {3});
+  rms_norm(Graph{ctx, &tape}, x, w, 1e-5f);
+  EXPECT_EQ(tape.nodes(), 0u);
+}
+
+}  // namespace
+}  // namespace offbook::autograd

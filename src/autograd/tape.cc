@@ -70,7 +70,7 @@ bool Tape::needs_grad(const Tensor& t) const {
   return outer_ != nullptr && outer_->needs_grad(t);
 }
 
-void Tape::record(std::initializer_list<Tensor> outputs, std::function<void(Tape&)> backward) {
+void Tape::record_all(std::span<const Tensor> outputs, std::function<void(Tape&)> backward) {
   Node node;
   for (const Tensor& t : outputs) {
     if (t.numel() == 0) {
@@ -183,27 +183,43 @@ void Tape::backward() {
   }
 }
 
-Tensor checkpoint(const Graph& g, const Tensor& like, std::function<Tensor(const Graph&)> fn) {
-  const Tensor out = g.make(like.dtype(), like.shape());
+namespace {
+
+// Runs fn again, recorded, and walks back from the gradients of the outputs it had.
+void replay(Tape& tape, const std::vector<Tensor>& outputs,
+            const std::function<std::vector<Tensor>(const Graph&)>& fn) {
+  backend::ArenaScope scope(*tape.ctx().arena);
+  Tape inner(tape.ctx(), &tape);
+  const std::vector<Tensor> again = fn(Graph{tape.ctx(), &inner});
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (inner.needs_grad(again[i])) {
+      const Tape::Target seed = inner.target(again[i]);
+      ops::copy(tape.ctx(), {.x = tape.grad(outputs[i]), .write = seed.write, .out = seed.tensor});
+    }
+  }
+  inner.backward();
+}
+
+}  // namespace
+
+std::vector<Tensor> checkpoint(const Graph& g, const std::vector<TensorSpec>& specs,
+                               std::function<std::vector<Tensor>(const Graph&)> fn) {
+  std::vector<Tensor> outputs;
+  for (const TensorSpec& spec : specs) {
+    outputs.push_back(g.make(spec.dtype, spec.shape));
+  }
   {
     backend::ArenaScope scope(*g.ctx.arena);
-    const Graph plain{g.ctx};
-    ops::copy(g.ctx, {.x = fn(plain), .out = out});
+    const std::vector<Tensor> made = fn(Graph{g.ctx});
+    OB_CHECK(made.size() == outputs.size());
+    for (size_t i = 0; i < made.size(); ++i) {
+      ops::copy(g.ctx, {.x = made[i], .out = outputs[i]});
+    }
   }
   if (g.tape != nullptr) {
-    g.tape->record({out}, [out, fn = std::move(fn)](Tape& tape) {
-      backend::ArenaScope scope(*tape.ctx().arena);
-      Tape inner(tape.ctx(), &tape);
-      const Tensor again = fn(Graph{tape.ctx(), &inner});
-      if (!inner.needs_grad(again)) {
-        return;
-      }
-      const Tape::Target seed = inner.target(again);
-      ops::copy(tape.ctx(), {.x = tape.grad(out), .write = seed.write, .out = seed.tensor});
-      inner.backward();
-    });
+    g.tape->record_all(outputs, [outputs, fn = std::move(fn)](Tape& tape) { replay(tape, outputs, fn); });
   }
-  return out;
+  return outputs;
 }
 
 }  // namespace offbook::autograd

@@ -4,6 +4,7 @@
 #include <functional>
 #include <initializer_list>
 #include <map>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -50,7 +51,10 @@ class Tape {
   // Called by Graph::make.
   void track(const Tensor& made);
   // An operation ran that made (part of) `outputs` from differentiable inputs.
-  void record(std::initializer_list<Tensor> outputs, std::function<void(Tape&)> backward);
+  void record_all(std::span<const Tensor> outputs, std::function<void(Tape&)> backward);
+  void record(std::initializer_list<Tensor> outputs, std::function<void(Tape&)> backward) {
+    record_all(std::span(outputs.begin(), outputs.size()), std::move(backward));
+  }
 
   // Gradient that has arrived at t so far. Only inside backward functions and for t whose gradient exists.
   Tensor grad(const Tensor& t);
@@ -115,9 +119,16 @@ class GraphScope {
   backend::Arena::Mark mark_;
 };
 
-// Runs fn(graph) → tensor, keeping only its inputs and output for backward, where fn runs again
-// (activation checkpointing, arXiv 1604.06174). fn must be deterministic and may read tensors of the
-// outer tape and leaves. Without a tape it just runs.
-Tensor checkpoint(const Graph& g, const Tensor& like, std::function<Tensor(const Graph&)> fn);
+// Element type and shape of a tensor to come.
+struct TensorSpec {
+  Dtype dtype;
+  Shape shape;
+};
+
+// Runs fn(graph) → tensors as `specs` say, keeping only its inputs and outputs for backward, where fn
+// runs again (activation checkpointing, arXiv 1604.06174). fn must be deterministic and may read
+// tensors of the outer tape and leaves. Without a tape it just runs and its memory is given back.
+std::vector<Tensor> checkpoint(const Graph& g, const std::vector<TensorSpec>& specs,
+                               std::function<std::vector<Tensor>(const Graph&)> fn);
 
 }  // namespace offbook::autograd

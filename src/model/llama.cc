@@ -1,0 +1,265 @@
+#include "src/model/llama.h"
+
+#include "src/backend/transfer.h"
+#include "src/ops/registry.h"
+
+namespace offbook::model {
+namespace {
+
+using nn::LoraTarget;
+
+// Calls fn(tensor&) for every tensor of a layer, defined or not.
+template <typename Layer, typename Fn>
+void each_tensor(Layer& w, const Fn& fn) {
+  for (auto* t : {&w.attn_norm, &w.q, &w.k, &w.v, &w.o, &w.q_bias, &w.k_bias, &w.v_bias, &w.o_bias, &w.q_norm,
+                  &w.k_norm, &w.ffn_norm, &w.gate, &w.up, &w.down}) {
+    fn(*t);
+  }
+}
+
+Tensor* matrix_of(LlamaLayerWeights& w, LoraTarget target) {
+  switch (target) {
+    case LoraTarget::q:
+      return &w.q;
+    case LoraTarget::k:
+      return &w.k;
+    case LoraTarget::v:
+      return &w.v;
+    case LoraTarget::o:
+      return &w.o;
+    case LoraTarget::gate:
+      return &w.gate;
+    case LoraTarget::up:
+      return &w.up;
+    case LoraTarget::down:
+      return &w.down;
+  }
+  OB_CHECK(false);
+}
+
+// The adapters' factors for one matrix, as the lora operation takes them; its storage is per call
+// because the list is short (one entry an adapter in the batch).
+void add_several(const Graph& g, const Tensor& x, int layer, LoraTarget target, const Adapters& adapters,
+                 const Tensor& y) {
+  constexpr size_t kMost = 64;
+  OB_REQUIRE(adapters.several.size() <= kMost, InvalidArgument, "at most {} adapters in one batch, not {}", kMost,
+             adapters.several.size());
+  std::array<ops::LoraFactors, kMost> factors;
+  int64_t rank = 0;
+  for (size_t i = 0; i < adapters.several.size(); ++i) {
+    if (adapters.several[i] != nullptr) {
+      factors[i] = adapters.several[i]->layers[static_cast<size_t>(layer)][static_cast<size_t>(target)];
+      rank = std::max(rank, factors[i].a.defined() ? factors[i].a.dim(0) : 0);
+    }
+  }
+  if (rank == 0) {
+    return;
+  }
+  ops::lora(g.ctx, {.x = x,
+                    .adapters = std::span(factors.data(), adapters.several.size()),
+                    .adapter_of_row = adapters.adapter_of_row,
+                    .scratch = g.ctx.make(Dtype::f32, {x.dim(0), rank}),
+                    .out = y});
+}
+
+Tensor project(const Graph& g, const Tensor& x, const Tensor& weight, const Tensor& bias, int layer, LoraTarget target,
+               const Adapters& adapters) {
+  const Tensor y = autograd::linear(g, x, weight, bias);
+  if (adapters.one != nullptr) {
+    const ops::LoraFactors& f = adapters.one->layers[static_cast<size_t>(layer)][static_cast<size_t>(target)];
+    if (f.a.defined()) {
+      autograd::linear_into(g, autograd::linear(g, x, f.a, Tensor()), f.b, f.scale, y);
+    }
+  } else if (!adapters.several.empty()) {
+    add_several(g, x, layer, target, adapters, y);
+  }
+  return y;
+}
+
+}  // namespace
+
+Llama::Llama(const backend::ExecutionContext& ctx, ModelConfig config, LlamaWeights weights)
+    : config_(std::move(config)), weights_(std::move(weights)) {
+  const bool tied = weights_.lm_head.raw() == weights_.embedding.raw();
+  weights_.embedding = backend::to_device(ctx, weights_.embedding);
+  weights_.lm_head = tied ? weights_.embedding : backend::to_device(ctx, weights_.lm_head);
+  weights_.final_norm = backend::to_device(ctx, weights_.final_norm);
+  for (LlamaLayerWeights& layer : weights_.layers) {
+    each_tensor(layer, [&](Tensor& t) { t = backend::to_device(ctx, t); });
+  }
+  const std::vector<float> frequencies = rope_frequencies(config_).inv_freq;
+  Tensor host = Tensor::empty(Dtype::f32, {static_cast<int64_t>(frequencies.size())});
+  std::copy(frequencies.begin(), frequencies.end(), host.data<float>());
+  inv_freq_ = backend::to_device(ctx, host);
+}
+
+Tensor Llama::embed(const Graph& g, const Tensor& ids, Dtype dtype) const {
+  return autograd::embedding(g, ids, weights_.embedding, dtype);
+}
+
+std::vector<Tensor> Llama::layer(const Graph& g, int index, const Tensor& x, AttentionPath& path,
+                                 const PassOptions& options) const {
+  const LlamaLayerWeights& w = weights_.layers[static_cast<size_t>(index)];
+  const auto map = [&](const Tensor& in, const Tensor& weight, const Tensor& bias, LoraTarget target) {
+    return project(g, in, weight, bias, index, target, options.adapters);
+  };
+  const Tensor normed = autograd::rms_norm(g, x, w.attn_norm, config_.rms_eps);
+  Tensor q = map(normed, w.q, w.q_bias, LoraTarget::q).split_axis(1, config_.head_dim);
+  Tensor k = map(normed, w.k, w.k_bias, LoraTarget::k).split_axis(1, config_.head_dim);
+  const Tensor v = map(normed, w.v, w.v_bias, LoraTarget::v).split_axis(1, config_.head_dim);
+  if (config_.has_qk_norm) {
+    q = autograd::rms_norm(g, q, w.q_norm, config_.rms_eps);
+    k = autograd::rms_norm(g, k, w.k_norm, config_.rms_eps);
+  }
+  const Tensor attended = path.attend(g, index, q, k, v).merge_last();
+  const Tensor middle = autograd::add(g, x, map(attended, w.o, w.o_bias, LoraTarget::o));
+  const Tensor ready = autograd::rms_norm(g, middle, w.ffn_norm, config_.rms_eps);
+  const Tensor gate = map(ready, w.gate, Tensor(), LoraTarget::gate);
+  const Tensor up = map(ready, w.up, Tensor(), LoraTarget::up);
+  const Tensor inner = autograd::swiglu(g, gate, up);
+  std::vector<Tensor> out{autograd::add(g, middle, map(inner, w.down, Tensor(), LoraTarget::down))};
+  if (LayerKv* kept = path.kept()) {
+    out.push_back(kept->k[static_cast<size_t>(index)]);
+    out.push_back(kept->v[static_cast<size_t>(index)]);
+  }
+  return out;
+}
+
+namespace {
+
+void keep(AttentionPath& path, int layer, const Tensor& k, const Tensor& v) {
+  path.kept()->k[static_cast<size_t>(layer)] = k;
+  path.kept()->v[static_cast<size_t>(layer)] = v;
+}
+
+}  // namespace
+
+Tensor Llama::run_checkpointed(const Graph& g, Tensor x, AttentionPath& path, const PassOptions& options) const {
+  std::vector<autograd::TensorSpec> specs{{x.dtype(), x.shape()}};
+  if (path.kept() != nullptr) {
+    specs.resize(3, {x.dtype(), {path.kept_rows(), config_.kv_heads, config_.head_dim}});
+  }
+  for (int i = 0; i < config_.layers; ++i) {
+    // By value: backward runs after this frame is gone. The path and the adapters outlive backward.
+    const auto out = autograd::checkpoint(g, specs, [this, i, x, &path, options](const Graph& inner) {
+      return layer(inner, i, x, path, options);
+    });
+    if (path.kept() != nullptr) {
+      keep(path, i, out[1], out[2]);
+    }
+    x = out.front();
+  }
+  return x;
+}
+
+Tensor Llama::run_forward(const Graph& g, Tensor x, AttentionPath& path, const PassOptions& options) const {
+  const Tensor results[2] = {g.make(x.dtype(), x.shape()), g.make(x.dtype(), x.shape())};
+  const Shape kv{path.kept_rows(), config_.kv_heads, config_.head_dim};
+  for (int i = 0; i < config_.layers; ++i) {
+    Tensor k;
+    Tensor v;
+    if (path.kept() != nullptr) {
+      k = g.make(x.dtype(), kv);
+      v = g.make(x.dtype(), kv);
+    }
+    backend::ArenaScope scope(*g.ctx.arena);
+    const auto out = layer(g, i, x, path, options);
+    x = results[i % 2];
+    ops::copy(g.ctx, {.x = out[0], .out = x});
+    if (path.kept() != nullptr) {
+      ops::copy(g.ctx, {.x = out[1], .out = k});
+      ops::copy(g.ctx, {.x = out[2], .out = v});
+      keep(path, i, k, v);
+    }
+  }
+  return x;
+}
+
+Tensor Llama::run(const Graph& g, const Tensor& input, AttentionPath& path, const PassOptions& options) const {
+  OB_REQUIRE(input.rank() == 2 && input.dim(1) == config_.hidden, InvalidArgument, "input embeddings are [n, {}], not {}",
+             config_.hidden, to_string(input));
+  Tensor x = input;
+  if (g.tape == nullptr) {
+    x = run_forward(g, x, path, options);
+  } else if (options.checkpointing == Checkpointing::per_layer) {
+    x = run_checkpointed(g, x, path, options);
+  } else {
+    for (int i = 0; i < config_.layers; ++i) {
+      x = layer(g, i, x, path, options).front();
+    }
+  }
+  return autograd::rms_norm(g, x, weights_.final_norm, config_.rms_eps);
+}
+
+Tensor Llama::logits(const backend::ExecutionContext& ctx, const Tensor& hidden) const {
+  const Tensor out = ctx.make(Dtype::f32, {hidden.dim(0), config_.vocab_size});
+  ops::linear(ctx, {.x = hidden, .weight = weights_.lm_head, .out = out});
+  return out;
+}
+
+nn::LoraShapes Llama::lora_shapes() const {
+  return {.layers = config_.layers,
+          .hidden = config_.hidden,
+          .q_width = config_.q_width(),
+          .kv_width = config_.kv_width(),
+          .ffn = config_.ffn};
+}
+
+namespace {
+
+Tensor own(const backend::ExecutionContext& ctx, Dtype dtype, const Shape& shape) {
+  const auto bytes = static_cast<size_t>(dtype_bytes(dtype, shape.numel()));
+  return Tensor(ctx.arena->allocator().allocate(bytes), dtype, shape);
+}
+
+Tensor plain(const backend::ExecutionContext& ctx, const Tensor& weight, Dtype dtype) {
+  if (!weight.defined() || weight.rank() != 2 || weight.dtype() == dtype) {
+    return weight;
+  }
+  const Tensor out = own(ctx, dtype, weight.shape());
+  ops::dequantize(ctx, {.x = weight, .out = out});
+  return out;
+}
+
+}  // namespace
+
+LlamaWeights dequantised(const backend::ExecutionContext& ctx, const LlamaWeights& weights, Dtype dtype) {
+  LlamaWeights out = weights;
+  out.embedding = plain(ctx, weights.embedding, dtype);
+  const bool tied = weights.lm_head.raw() == weights.embedding.raw();
+  out.lm_head = tied ? out.embedding : plain(ctx, weights.lm_head, dtype);
+  for (LlamaLayerWeights& layer : out.layers) {
+    each_tensor(layer, [&](Tensor& t) { t = plain(ctx, t, dtype); });
+  }
+  return out;
+}
+
+LlamaWeights merged(const backend::ExecutionContext& ctx, const LlamaWeights& weights, const nn::LoraAdapter& adapter,
+                    Dtype dtype) {
+  OB_REQUIRE(adapter.layers.size() == weights.layers.size(), InvalidArgument,
+             "an adapter of {} layers for a model of {}", adapter.layers.size(), weights.layers.size());
+  LlamaWeights out = weights;
+  for (size_t i = 0; i < out.layers.size(); ++i) {
+    for (int target = 0; target < nn::kLoraTargets; ++target) {
+      const ops::LoraFactors& f = adapter.layers[i][static_cast<size_t>(target)];
+      if (!f.a.defined()) {
+        continue;
+      }
+      Tensor* matrix = matrix_of(out.layers[i], static_cast<LoraTarget>(target));
+      backend::ArenaScope scope(*ctx.arena);
+      const Tensor sum = ctx.make(Dtype::f32, matrix->shape());
+      ops::dequantize(ctx, {.x = *matrix, .out = sum});
+      // b a = (aᵀ)ᵀ applied to b's rows: the gradient to the input of a linear map by a.
+      ops::linear_backward_input(ctx, {.d_out = f.b,
+                                       .weight = f.a,
+                                       .alpha = f.scale,
+                                       .write = ops::Write::accumulate,
+                                       .d_x = sum});
+      *matrix = own(ctx, dtype, sum.shape());
+      ops::copy(ctx, {.x = sum, .out = *matrix});
+    }
+  }
+  return out;
+}
+
+}  // namespace offbook::model

@@ -1,0 +1,72 @@
+// The decoder: Llama 2/3, SmolLM2, Mistral, Qwen2/2.5/3. One code for inference, compression and, under
+// a tape, training, on every backend.
+#pragma once
+#include <span>
+
+#include "src/model/attention_path.h"
+#include "src/model/import/weights.h"
+#include "src/nn/lora_adapter.h"
+
+namespace offbook::model {
+
+// Adapters of one pass. Either `one` for all rows, differentiable in its factors where they are watched,
+// or `several` with a choice per row (inference only).
+struct Adapters {
+  const nn::LoraAdapter* one = nullptr;
+  std::span<const nn::LoraAdapter* const> several;  // an entry may be null: no change
+  Tensor adapter_of_row;                            // i32 [n], −1: none
+};
+
+enum class Checkpointing : uint8_t {
+  none,       // all activations of a pass are kept for backward
+  per_layer,  // only the residual stream is kept; a layer runs again in backward
+};
+
+struct PassOptions {
+  Adapters adapters;
+  Checkpointing checkpointing = Checkpointing::none;
+};
+
+// Immutable after construction and shared by all passes; the tensors lie on the device it was made for.
+class Llama {
+ public:
+  // The weights must fit the config (load_llama_weights saw to it). Copies them to ctx's device when
+  // that is not the CPU.
+  Llama(const backend::ExecutionContext& ctx, ModelConfig config, LlamaWeights weights);
+
+  const ModelConfig& config() const { return config_; }
+  const LlamaWeights& weights() const { return weights_; }
+  const Tensor& inv_freq() const { return inv_freq_; }  // f32 [head_dim / 2]
+
+  // Input embeddings [n, hidden] of type `dtype`. InvalidArgument for an id outside the vocabulary.
+  Tensor embed(const Graph& g, const Tensor& ids, Dtype dtype) const;
+
+  // All layers and the final norm: x [n, hidden] → hidden states [n, hidden]. With a tape the arena
+  // keeps what backward needs; without one it is rewound layer by layer.
+  Tensor run(const Graph& g, const Tensor& x, AttentionPath& path, const PassOptions& options) const;
+
+  // f32 logits [rows, vocab] of hidden states.
+  Tensor logits(const backend::ExecutionContext& ctx, const Tensor& hidden) const;
+
+  nn::LoraShapes lora_shapes() const;
+
+ private:
+  std::vector<Tensor> layer(const Graph& g, int index, const Tensor& x, AttentionPath& path,
+                            const PassOptions& options) const;
+  Tensor run_forward(const Graph& g, Tensor x, AttentionPath& path, const PassOptions& options) const;
+  Tensor run_checkpointed(const Graph& g, Tensor x, AttentionPath& path, const PassOptions& options) const;
+
+  ModelConfig config_;
+  LlamaWeights weights_;
+  Tensor inv_freq_;
+};
+
+// A model whose floating-point and quantised matrices are plain `dtype` (bf16 or f32): training reads
+// weights often enough to pay for it. Norms stay f32.
+LlamaWeights dequantised(const backend::ExecutionContext& ctx, const LlamaWeights& weights, Dtype dtype);
+
+// base + scale · b a for every adapted matrix, as new tensors of type `dtype`; the others are shared.
+LlamaWeights merged(const backend::ExecutionContext& ctx, const LlamaWeights& weights, const nn::LoraAdapter& adapter,
+                    Dtype dtype);
+
+}  // namespace offbook::model

@@ -97,8 +97,8 @@ Tensor Llama::embed(const Graph& g, const Tensor& ids, Dtype dtype) const {
   return autograd::embedding(g, ids, weights_.embedding, dtype);
 }
 
-std::vector<Tensor> Llama::layer(const Graph& g, int index, const Tensor& x, AttentionPath& path,
-                                 const PassOptions& options) const {
+Llama::LayerResult Llama::layer(const Graph& g, int index, const Tensor& x, AttentionPath& path,
+                                const PassOptions& options) const {
   const LlamaLayerWeights& w = weights_.layers[static_cast<size_t>(index)];
   const auto map = [&](const Tensor& in, const Tensor& weight, const Tensor& bias, LoraTarget target) {
     return project(g, in, weight, bias, index, target, options.adapters);
@@ -117,10 +117,10 @@ std::vector<Tensor> Llama::layer(const Graph& g, int index, const Tensor& x, Att
   const Tensor gate = map(ready, w.gate, Tensor(), LoraTarget::gate);
   const Tensor up = map(ready, w.up, Tensor(), LoraTarget::up);
   const Tensor inner = autograd::swiglu(g, gate, up);
-  std::vector<Tensor> out{autograd::add(g, middle, map(inner, w.down, Tensor(), LoraTarget::down))};
+  LayerResult out{.x = autograd::add(g, middle, map(inner, w.down, Tensor(), LoraTarget::down))};
   if (LayerKv* kept = path.kept()) {
-    out.push_back(kept->k[static_cast<size_t>(index)]);
-    out.push_back(kept->v[static_cast<size_t>(index)]);
+    out.kept_k = kept->k[static_cast<size_t>(index)];
+    out.kept_v = kept->v[static_cast<size_t>(index)];
   }
   return out;
 }
@@ -142,7 +142,8 @@ Tensor Llama::run_checkpointed(const Graph& g, Tensor x, AttentionPath& path, co
   for (int i = 0; i < config_.layers; ++i) {
     // By value: backward runs after this frame is gone. The path and the adapters outlive backward.
     const auto out = autograd::checkpoint(g, specs, [this, i, x, &path, options](const Graph& inner) {
-      return layer(inner, i, x, path, options);
+      const LayerResult r = layer(inner, i, x, path, options);
+      return path.kept() == nullptr ? std::vector<Tensor>{r.x} : std::vector<Tensor>{r.x, r.kept_k, r.kept_v};
     });
     if (path.kept() != nullptr) {
       keep(path, i, out[1], out[2]);
@@ -163,12 +164,12 @@ Tensor Llama::run_forward(const Graph& g, Tensor x, AttentionPath& path, const P
       v = g.make(x.dtype(), kv);
     }
     backend::ArenaScope scope(*g.ctx.arena);
-    const auto out = layer(g, i, x, path, options);
+    const LayerResult out = layer(g, i, x, path, options);
     x = results[i % 2];
-    ops::copy(g.ctx, {.x = out[0], .out = x});
+    ops::copy(g.ctx, {.x = out.x, .out = x});
     if (path.kept() != nullptr) {
-      ops::copy(g.ctx, {.x = out[1], .out = k});
-      ops::copy(g.ctx, {.x = out[2], .out = v});
+      ops::copy(g.ctx, {.x = out.kept_k, .out = k});
+      ops::copy(g.ctx, {.x = out.kept_v, .out = v});
       keep(path, i, k, v);
     }
   }
@@ -185,7 +186,7 @@ Tensor Llama::run(const Graph& g, const Tensor& input, AttentionPath& path, cons
     x = run_checkpointed(g, x, path, options);
   } else {
     for (int i = 0; i < config_.layers; ++i) {
-      x = layer(g, i, x, path, options).front();
+      x = layer(g, i, x, path, options).x;
     }
   }
   return autograd::rms_norm(g, x, weights_.final_norm, config_.rms_eps);

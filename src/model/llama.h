@@ -51,8 +51,12 @@ class Llama {
   nn::LoraShapes lora_shapes() const;
 
  private:
-  std::vector<Tensor> layer(const Graph& g, int index, const Tensor& x, AttentionPath& path,
-                            const PassOptions& options) const;
+  struct LayerResult {
+    Tensor x;
+    Tensor kept_k;  // undefined unless the path keeps rows
+    Tensor kept_v;
+  };
+  LayerResult layer(const Graph& g, int index, const Tensor& x, AttentionPath& path, const PassOptions& options) const;
   Tensor run_forward(const Graph& g, Tensor x, AttentionPath& path, const PassOptions& options) const;
   Tensor run_checkpointed(const Graph& g, Tensor x, AttentionPath& path, const PassOptions& options) const;
 

@@ -1,0 +1,229 @@
+#include "src/model/decoder.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "src/backend/transfer.h"
+#include "src/ops/registry.h"
+
+namespace offbook::model {
+namespace {
+
+int32_t rows_of(const Append& a) {
+  return a.soft_tokens.defined() ? static_cast<int32_t>(a.soft_tokens.dim(0)) : static_cast<int32_t>(a.tokens.size());
+}
+
+// Keys and values of a pass go into the cache and are read back from it with everything before them.
+class CachedAttention final : public AttentionPath {
+ public:
+  const ModelConfig* config;
+  KvCache* cache;
+  Tensor table;      // f32 [n, dim]
+  Tensor slots;      // i32 [n]
+  Tensor page_list;  // i32 [entries]
+  Tensor sequences;  // i32 [sequences, 4]
+  int32_t max_length = 0;
+  int32_t max_kv_length = 0;
+
+  Tensor attend(const Graph& g, int layer, const Tensor& q, const Tensor& k, const Tensor& v) override {
+    ops::kv_write(g.ctx, {.k = k,
+                          .v = v,
+                          .table = table,
+                          .slots = slots,
+                          .k_pages = cache->k(layer),
+                          .v_pages = cache->v(layer)});
+    const Tensor rotated = autograd::rope(g, q, table);
+    const Tensor out = g.make(q.dtype(), q.shape());
+    ops::paged_attention(g.ctx, {.q = rotated,
+                                 .k_pages = cache->k(layer),
+                                 .v_pages = cache->v(layer),
+                                 .page_list = page_list,
+                                 .sequences = sequences,
+                                 .max_length = max_length,
+                                 .max_kv_length = max_kv_length,
+                                 .window = static_cast<int32_t>(config->window(layer)),
+                                 .scale = 1.0f / std::sqrt(static_cast<float>(config->head_dim)),
+                                 .out = out});
+    return out;
+  }
+};
+
+}  // namespace
+
+Decoder::Decoder(backend::ThreadPool& pool, const Llama& model, const Options& options)
+    : model_(model),
+      options_(options),
+      ctx_{.backend = options.backend, .compute = options.compute, .pool = &pool, .arena = &arena_},
+      cache_(ctx_, model.config(), options.cache_tokens, options.cache),
+      rope_scale_(rope_frequencies(model.config()).scale) {
+  OB_REQUIRE(options.prefill_rows >= 1, InvalidArgument, "a pass has at least one row, not {}", options.prefill_rows);
+}
+
+void Decoder::check(std::span<const Append> appends) const {
+  const ModelConfig& config = model_.config();
+  OB_REQUIRE(!appends.empty(), InvalidArgument, "nothing to append");
+  for (const Append& a : appends) {
+    const int32_t rows = rows_of(a);
+    OB_REQUIRE(a.sequence != nullptr && rows > 0, InvalidArgument, "an append has a sequence and at least one row");
+    OB_REQUIRE(a.sequence->next_position() + rows <= config.max_positions, InvalidArgument,
+               "{} tokens behind {} do not fit the model's window of {}", rows, a.sequence->next_position(),
+               config.max_positions);
+    OB_REQUIRE(!a.soft_tokens.defined() || (a.soft_tokens.rank() == 2 && a.soft_tokens.dim(1) == config.hidden),
+               InvalidArgument, "soft tokens are [n, {}], not {}", config.hidden, to_string(a.soft_tokens));
+    for (const int32_t id : a.tokens) {
+      OB_REQUIRE(id >= 0 && id < config.vocab_size, InvalidArgument, "token {} is outside a vocabulary of {}", id,
+                 config.vocab_size);
+    }
+  }
+}
+
+Tensor Decoder::append(std::span<const Append> appends) {
+  check(appends);
+  int32_t rows = 0;
+  for (const Append& a : appends) {
+    rows += rows_of(a);
+  }
+  arena_.rewind({});
+  if (rows <= options_.prefill_rows || rows == static_cast<int32_t>(appends.size())) {
+    return run_pass(appends, false);
+  }
+  // Too long for one pass: each append runs in pieces, and its logits are kept in front of the arena.
+  int64_t wanted = std::count_if(appends.begin(), appends.end(), [](const Append& a) { return a.wants_logits; });
+  const Tensor all = ctx_.make(Dtype::f32, {wanted, model_.config().vocab_size});
+  int64_t next = 0;
+  for (const Append& a : appends) {
+    for (int32_t begin = 0; begin < rows_of(a); begin += options_.prefill_rows) {
+      const int32_t end = std::min(begin + options_.prefill_rows, rows_of(a));
+      Append piece = a;
+      if (a.soft_tokens.defined()) {
+        piece.soft_tokens = a.soft_tokens.slice(0, begin, end);
+      } else {
+        piece.tokens = a.tokens.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+      }
+      piece.wants_logits = a.wants_logits && end == rows_of(a);
+      backend::ArenaScope scope(arena_);
+      const Tensor logits = run_pass(std::span(&piece, 1), false);
+      if (piece.wants_logits) {
+        ops::copy(ctx_, {.x = logits, .out = all.slice(0, next, next + 1)});
+        ++next;
+      }
+    }
+  }
+  return all;
+}
+
+Tensor Decoder::hidden_states(const Append& one) {
+  check(std::span(&one, 1));
+  arena_.rewind({});
+  return run_pass(std::span(&one, 1), true);
+}
+
+Tensor Decoder::run_pass(std::span<const Append> appends, bool all_rows) {
+  const ModelConfig& config = model_.config();
+  for (auto* v : {&slots_, &positions_, &ids_, &sequences_, &page_list_, &last_rows_, &adapter_of_row_}) {
+    v->clear();
+  }
+  adapters_.clear();
+  bool any_soft = false;
+  CachedAttention path;
+  for (const Append& a : appends) {
+    const int32_t n = rows_of(a);
+    const auto begin = static_cast<int32_t>(positions_.size());
+    for (int32_t i = 0; i < n; ++i) {
+      positions_.push_back(a.sequence->next_position() + i);
+    }
+    a.sequence->extend(ctx_, n, slots_);
+    sequences_.insert(sequences_.end(),
+                      {begin, n, a.sequence->length(), static_cast<int32_t>(page_list_.size())});
+    page_list_.insert(page_list_.end(), a.sequence->pages().begin(), a.sequence->pages().end());
+    if (a.soft_tokens.defined()) {
+      ids_.insert(ids_.end(), static_cast<size_t>(n), 0);  // replaced by the vectors below
+      any_soft = true;
+    } else {
+      ids_.insert(ids_.end(), a.tokens.begin(), a.tokens.end());
+    }
+    if (a.wants_logits) {
+      last_rows_.push_back(begin + n - 1);
+    }
+    const auto known = std::find(adapters_.begin(), adapters_.end(), a.adapter);
+    const auto adapter = static_cast<int32_t>(known - adapters_.begin());
+    if (known == adapters_.end()) {
+      adapters_.push_back(a.adapter);
+    }
+    adapter_of_row_.insert(adapter_of_row_.end(), static_cast<size_t>(n), adapter);
+    path.max_length = std::max(path.max_length, n);
+    path.max_kv_length = std::max(path.max_kv_length, a.sequence->length());
+  }
+  const auto rows = static_cast<int64_t>(positions_.size());
+  const Graph g{ctx_};
+  path.config = &config;
+  path.cache = &cache_;
+  path.table = make_rope_table(ctx_, positions_, model_.inv_freq(), rope_scale_);
+  path.slots = make_ints(ctx_, slots_, {rows});
+  path.page_list = make_ints(ctx_, page_list_, {static_cast<int64_t>(page_list_.size())});
+  path.sequences =
+      make_ints(ctx_, sequences_, {static_cast<int64_t>(appends.size()), ops::kPagedSequenceFields});
+
+  const Tensor x = model_.embed(g, make_ints(ctx_, ids_, {rows}), options_.activations);
+  if (any_soft) {
+    for (size_t i = 0; i < appends.size(); ++i) {
+      if (appends[i].soft_tokens.defined()) {
+        const int32_t begin = sequences_[i * ops::kPagedSequenceFields];
+        ops::copy(ctx_, {.x = backend::to_device(ctx_, appends[i].soft_tokens),
+                         .out = x.slice(0, begin, begin + rows_of(appends[i]))});
+      }
+    }
+  }
+  PassOptions options;
+  if (std::any_of(adapters_.begin(), adapters_.end(), [](const auto* a) { return a != nullptr; })) {
+    options.adapters.several = adapters_;
+    options.adapters.adapter_of_row = make_ints(ctx_, adapter_of_row_, {rows});
+  }
+  const Tensor hidden = model_.run(g, x, path, options);
+  if (all_rows) {
+    const Tensor out = ctx_.make(Dtype::f32, hidden.shape());
+    ops::copy(ctx_, {.x = hidden, .out = out});
+    return out;
+  }
+  const auto wanted = static_cast<int64_t>(last_rows_.size());
+  const Tensor last = ctx_.make(hidden.dtype(), {wanted, config.hidden});
+  ops::gather_rows(ctx_, {.x = hidden, .index = make_ints(ctx_, last_rows_, {wanted}), .out = last});
+  return model_.logits(ctx_, last);
+}
+
+void Decoder::attach(Sequence& sequence, const Tensor& kv) {
+  const ModelConfig& config = model_.config();
+  OB_REQUIRE(kv.rank() == 5 && kv.dim(0) == config.layers && kv.dim(1) == 2 && kv.dim(3) == config.kv_heads &&
+                 kv.dim(4) == config.head_dim,
+             InvalidArgument, "a KV prefix for this model is [{}, 2, n, {}, {}], not {}", config.layers,
+             config.kv_heads, config.head_dim, to_string(kv));
+  const auto n = static_cast<int32_t>(kv.dim(2));
+  if (n == 0) {
+    return;
+  }
+  OB_REQUIRE(sequence.next_position() + n <= config.max_positions, InvalidArgument,
+             "{} slots behind {} do not fit the model's window of {}", n, sequence.next_position(),
+             config.max_positions);
+  arena_.rewind({});
+  positions_.clear();
+  slots_.clear();
+  for (int32_t i = 0; i < n; ++i) {
+    positions_.push_back(sequence.next_position() + i);
+  }
+  sequence.extend(ctx_, n, slots_);
+  const Tensor table = make_rope_table(ctx_, positions_, model_.inv_freq(), rope_scale_);
+  const Tensor slots = make_ints(ctx_, slots_, {n});
+  const Tensor there = backend::to_device(ctx_, kv);
+  for (int layer = 0; layer < config.layers; ++layer) {
+    const Tensor both = there.slice(0, layer, layer + 1);
+    const Shape rows{n, config.kv_heads, config.head_dim};
+    ops::kv_write(ctx_, {.k = both.slice(1, 0, 1).reshape(rows),
+                         .v = both.slice(1, 1, 2).reshape(rows),
+                         .table = table,
+                         .slots = slots,
+                         .k_pages = cache_.k(layer),
+                         .v_pages = cache_.v(layer)});
+  }
+}
+
+}  // namespace offbook::model

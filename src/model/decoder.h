@@ -15,7 +15,7 @@ struct Append {
   Sequence* sequence = nullptr;
   std::span<const int32_t> tokens;
   Tensor soft_tokens;  // [n, hidden] f32 or bf16 on the CPU, instead of tokens
-  const nn::LoraAdapter* adapter = nullptr;
+  const LoraAdapter* adapter = nullptr;
   bool wants_logits = true;  // of its last row
 };
 
@@ -66,7 +66,7 @@ class Decoder {
   float rope_scale_;
   // Host side of a pass, kept so that their memory is reused.
   std::vector<int32_t> slots_, positions_, ids_, sequences_, page_list_, last_rows_, adapter_of_row_;
-  std::vector<const nn::LoraAdapter*> adapters_;
+  std::vector<const LoraAdapter*> adapters_;
 };
 
 }  // namespace offbook::model

@@ -6,8 +6,6 @@
 namespace offbook::model {
 namespace {
 
-using nn::LoraTarget;
-
 // Calls fn(tensor&) for every tensor of a layer, defined or not.
 template <typename Layer, typename Fn>
 void each_tensor(Layer& w, const Fn& fn) {
@@ -48,8 +46,9 @@ void add_several(const Graph& g, const Tensor& x, int layer, LoraTarget target, 
   int64_t rank = 0;
   for (size_t i = 0; i < adapters.several.size(); ++i) {
     if (adapters.several[i] != nullptr) {
-      factors[i] = adapters.several[i]->layers[static_cast<size_t>(layer)][static_cast<size_t>(target)];
-      rank = std::max(rank, factors[i].a.defined() ? factors[i].a.dim(0) : 0);
+      const LoraPair& pair = adapters.several[i]->pair(layer, target);
+      factors[i] = {.a = pair.a, .b = pair.b, .scale = adapters.several[i]->scale()};
+      rank = std::max(rank, pair.a.defined() ? pair.a.dim(0) : 0);
     }
   }
   if (rank == 0) {
@@ -66,9 +65,9 @@ Tensor project(const Graph& g, const Tensor& x, const Tensor& weight, const Tens
                const Adapters& adapters) {
   const Tensor y = autograd::linear(g, x, weight, bias);
   if (adapters.one != nullptr) {
-    const ops::LoraFactors& f = adapters.one->layers[static_cast<size_t>(layer)][static_cast<size_t>(target)];
-    if (f.a.defined()) {
-      autograd::linear_into(g, autograd::linear(g, x, f.a, Tensor()), f.b, f.scale, y);
+    const LoraPair& pair = adapters.one->pair(layer, target);
+    if (pair.a.defined()) {
+      autograd::linear_into(g, autograd::linear(g, x, pair.a, Tensor()), pair.b, adapters.one->scale(), y);
     }
   } else if (!adapters.several.empty()) {
     add_several(g, x, layer, target, adapters, y);
@@ -198,14 +197,6 @@ Tensor Llama::logits(const backend::ExecutionContext& ctx, const Tensor& hidden)
   return out;
 }
 
-nn::LoraShapes Llama::lora_shapes() const {
-  return {.layers = config_.layers,
-          .hidden = config_.hidden,
-          .q_width = config_.q_width(),
-          .kv_width = config_.kv_width(),
-          .ffn = config_.ffn};
-}
-
 namespace {
 
 Tensor own(const backend::ExecutionContext& ctx, Dtype dtype, const Shape& shape) {
@@ -235,15 +226,15 @@ LlamaWeights dequantised(const backend::ExecutionContext& ctx, const LlamaWeight
   return out;
 }
 
-LlamaWeights merged(const backend::ExecutionContext& ctx, const LlamaWeights& weights, const nn::LoraAdapter& adapter,
+LlamaWeights merged(const backend::ExecutionContext& ctx, const LlamaWeights& weights, const LoraAdapter& adapter,
                     Dtype dtype) {
   OB_REQUIRE(adapter.layers.size() == weights.layers.size(), InvalidArgument,
              "an adapter of {} layers for a model of {}", adapter.layers.size(), weights.layers.size());
   LlamaWeights out = weights;
   for (size_t i = 0; i < out.layers.size(); ++i) {
-    for (int target = 0; target < nn::kLoraTargets; ++target) {
-      const ops::LoraFactors& f = adapter.layers[i][static_cast<size_t>(target)];
-      if (!f.a.defined()) {
+    for (int target = 0; target < kLoraTargets; ++target) {
+      const LoraPair& pair = adapter.layers[i][static_cast<size_t>(target)];
+      if (!pair.a.defined()) {
         continue;
       }
       Tensor* matrix = matrix_of(out.layers[i], static_cast<LoraTarget>(target));
@@ -251,9 +242,9 @@ LlamaWeights merged(const backend::ExecutionContext& ctx, const LlamaWeights& we
       const Tensor sum = ctx.make(Dtype::f32, matrix->shape());
       ops::dequantize(ctx, {.x = *matrix, .out = sum});
       // b a = (aᵀ)ᵀ applied to b's rows: the gradient to the input of a linear map by a.
-      ops::linear_backward_input(ctx, {.d_out = f.b,
-                                       .weight = f.a,
-                                       .alpha = f.scale,
+      ops::linear_backward_input(ctx, {.d_out = pair.b,
+                                       .weight = pair.a,
+                                       .alpha = adapter.scale(),
                                        .write = ops::Write::accumulate,
                                        .d_x = sum});
       *matrix = own(ctx, dtype, sum.shape());

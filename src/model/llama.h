@@ -5,15 +5,15 @@
 
 #include "src/model/attention_path.h"
 #include "src/model/import/weights.h"
-#include "src/nn/lora_adapter.h"
+#include "src/model/import/lora_adapter.h"
 
 namespace offbook::model {
 
 // Adapters of one pass. Either `one` for all rows, differentiable in its factors where they are watched,
 // or `several` with a choice per row (inference only).
 struct Adapters {
-  const nn::LoraAdapter* one = nullptr;
-  std::span<const nn::LoraAdapter* const> several;  // an entry may be null: no change
+  const LoraAdapter* one = nullptr;
+  std::span<const LoraAdapter* const> several;  // an entry may be null: no change
   Tensor adapter_of_row;                            // i32 [n], −1: none
 };
 
@@ -48,8 +48,6 @@ class Llama {
   // f32 logits [rows, vocab] of hidden states.
   Tensor logits(const backend::ExecutionContext& ctx, const Tensor& hidden) const;
 
-  nn::LoraShapes lora_shapes() const;
-
  private:
   struct LayerResult {
     Tensor x;
@@ -70,7 +68,7 @@ class Llama {
 LlamaWeights dequantised(const backend::ExecutionContext& ctx, const LlamaWeights& weights, Dtype dtype);
 
 // base + scale · b a for every adapted matrix, as new tensors of type `dtype`; the others are shared.
-LlamaWeights merged(const backend::ExecutionContext& ctx, const LlamaWeights& weights, const nn::LoraAdapter& adapter,
+LlamaWeights merged(const backend::ExecutionContext& ctx, const LlamaWeights& weights, const LoraAdapter& adapter,
                     Dtype dtype);
 
 }  // namespace offbook::model

@@ -1,0 +1,20 @@
+// New adapters.
+#pragma once
+#include <vector>
+
+#include "src/model/import/lora_adapter.h"
+
+namespace offbook::model {
+
+struct LoraOptions {
+  int64_t rank = 8;
+  float alpha = 16;
+  std::vector<LoraTarget> targets = {LoraTarget::q, LoraTarget::k, LoraTarget::v, LoraTarget::o};
+  uint64_t seed = 0;
+};
+
+// a is normal with variance 1/in, b is zero: the adapted model starts as the base. f32 CPU tensors, the
+// same bits for the same seed everywhere. InvalidArgument for a rank below 1 or no targets.
+LoraAdapter make_lora_adapter(const ModelConfig& config, const LoraOptions& options);
+
+}  // namespace offbook::model

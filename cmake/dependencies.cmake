@@ -13,7 +13,8 @@ if(OB_ONEDNN)
   find_path(DNNL_INCLUDE_DIR dnnl.hpp REQUIRED)
   find_package(OpenMP REQUIRED COMPONENTS CXX)
   add_library(offbook_dnnl INTERFACE)
-  target_link_libraries(offbook_dnnl INTERFACE ${DNNL_LIBRARY} OpenMP::OpenMP_CXX)
+  # The library only, not -fopenmp: it would not fit the precompiled header, and no code of ours has pragmas.
+  target_link_libraries(offbook_dnnl INTERFACE ${DNNL_LIBRARY} ${OpenMP_CXX_LIBRARIES})
   target_include_directories(offbook_dnnl SYSTEM INTERFACE ${DNNL_INCLUDE_DIR})
 endif()
 

@@ -1,0 +1,18 @@
+// One-thread matrix product for the instruction set of a backend: oneDNN where it is built in and
+// the set is AVX-512, else our own blocked kernel (always for AVX2, and for f32 factors with a bf16
+// result).
+#pragma once
+#include "src/backend/cpu/gemm.h"
+
+namespace offbook::ops {
+
+namespace avx2 {
+void gemm(const backend::GemmArgs& args);
+void gemm_blocked(const backend::GemmArgs& args) noexcept;
+}  // namespace avx2
+namespace avx512 {
+void gemm(const backend::GemmArgs& args);
+void gemm_blocked(const backend::GemmArgs& args) noexcept;
+}  // namespace avx512
+
+}  // namespace offbook::ops

@@ -5,12 +5,13 @@
 namespace offbook::ops {
 
 struct RopeTableArgs {
-  Tensor positions;  // i32 [n]
-  Tensor inv_freq;   // f32 [dim/2]
+  Tensor positions;    // i32 [n]
+  Tensor inv_freq;     // f32 [dim/2]
   float scale = 1.0f;  // multiplies cosines and sines (YaRN's attention factor)
-  Tensor out;  // f32 [n, dim]: cosines in the first half of a row, sines in the second
+  Tensor out;          // f32 [n, dim]: cosines in the first half of a row, sines in the second
 };
-// Angles are computed in double on the CPU: position 131,071 at frequency 1 loses no bit that counts.
+// Angles are computed in double on the CPU: position 131,071 at frequency 1 loses no bit that
+// counts.
 void rope_table(const ExecutionContext& ctx, const RopeTableArgs& args);
 
 enum class Rotation : uint8_t { forward, inverse };

@@ -1,5 +1,3 @@
 #include "src/ops/pending.h"
-OB_PENDING(attention, AttentionArgs)
-OB_PENDING(attention_backward, AttentionBackwardArgs)
-OB_PENDING(kv_write, KvWriteArgs)
-OB_PENDING(paged_attention, PagedAttentionArgs)
+namespace offbook::ops::avx2 { void attention_backward(const ExecutionContext& ctx, const AttentionBackwardArgs& a) { ref::attention_backward(ctx, a); } }
+namespace offbook::ops::avx512 { void attention_backward(const ExecutionContext& ctx, const AttentionBackwardArgs& a) { ref::attention_backward(ctx, a); } }

@@ -1,0 +1,312 @@
+// Forward pass of attention and paged_attention: blocks of query rows walk over chunks of keys.
+// Include after isa_begin.h.
+//
+// Every row is a softmax per chunk of kChunk keys, counted from the first key of its sequence; the
+// parts are merged in order. So the bits of a row depend on its own keys alone: not on the threads,
+// on the rows beside it, or on whether it was decoded or prefilled.
+#pragma once
+#include "src/ops/attention/problem.h"
+#include "src/ops/attention/softmax.h"
+#include "src/ops/attention/tiles.h"
+
+namespace offbook::ops::OB_ISA {
+
+constexpr int64_t kChunk = 256;
+constexpr int64_t kBlockRows =
+    96;  // query rows (queries × heads of a group) that share packed keys
+constexpr float kLog2E = 1.44269504f;
+
+inline int64_t round_up(int64_t x, int64_t to) {
+  return (x + to - 1) / to * to;
+}
+
+// Queries first … end-1 of a sequence with the heads that share key head kv_head. Row r of the
+// block is query first + r / group, head r % group of these.
+struct QueryBlock {
+  KeySequence sequence;
+  int64_t kv_head;
+  int64_t first;
+  int64_t end;
+};
+
+// What a worker needs, as floats of its part of the arena.
+struct ForwardScratch {
+  static int64_t floats(const AttentionProblem& p) {
+    const int64_t wide = round_up(p.dim(), Vec::kLanes);
+    return max_rows(p) * (p.dim() + wide + 2) + kChunk * (p.dim() + wide) +
+           kTileRows * (kChunk + wide);
+  }
+  static int64_t block_queries(const AttentionProblem& p) {
+    return std::max<int64_t>(1, kBlockRows / p.group());
+  }
+  static int64_t max_rows(const AttentionProblem& p) { return block_queries(p) * p.group(); }
+
+  ForwardScratch(const AttentionProblem& p, float* base) : wide(round_up(p.dim(), Vec::kLanes)) {
+    q = base;
+    so_far = q + max_rows(p) * p.dim();
+    states = reinterpret_cast<Part*>(so_far + max_rows(p) * wide);
+    keys = so_far + max_rows(p) * (wide + 2);
+    values = keys + kChunk * p.dim();
+    scores = values + kChunk * wide;
+    part = scores + kTileRows * kChunk;
+  }
+  int64_t wide;
+  float* q;       // [rows, units]
+  float* so_far;  // [rows, wide]
+  Part* states;   // [rows]
+  float* keys;    // [units, kChunk]
+  float* values;  // [kChunk, wide], of bf16 values when many rows read them
+  float* scores;  // [kTileRows, kChunk]
+  float* part;    // [kTileRows, wide]
+};
+
+template <Units U, typename T>
+class Forward {
+ public:
+  Forward(const AttentionProblem& problem, float* scratch)
+      : p_(problem), s_(problem, scratch), units_(units_of<U>(problem.dim())) {}
+
+  // All chunks of a block, then its rows of out and lse.
+  void run(const QueryBlock& block) {
+    load_queries(block);
+    std::fill(s_.states, s_.states + rows(block), Part{});
+    const auto [first, end] = chunks(block);
+    for (int64_t c = first; c < end; ++c) {
+      chunk(block, c, [&](int64_t row, int count, const Part* parts) {
+        for (int r = 0; r < count; ++r) {
+          merge_part(s_.part + r * s_.wide, parts[r], s_.wide, s_.so_far + (row + r) * s_.wide,
+                     &s_.states[row + r]);
+        }
+      });
+    }
+    for (int64_t r = 0; r < rows(block); ++r) {
+      finish(block, r, s_.so_far + r * s_.wide, s_.states[r]);
+    }
+  }
+
+  // One chunk of a block, left at part_of(row, chunk) for merge().
+  template <typename PartOf>
+  void run_chunk(const QueryBlock& block, int64_t c, const PartOf& part_of) {
+    load_queries(block);
+    chunk(block, c, [&](int64_t row, int count, const Part* parts) {
+      for (int r = 0; r < count; ++r) {
+        float* to = part_of(row + r, c);
+        std::copy(s_.part + r * s_.wide, s_.part + (r + 1) * s_.wide, to);
+        to[s_.wide] = parts[r].highest;
+        to[s_.wide + 1] = parts[r].sum;
+      }
+    });
+  }
+
+  template <typename PartOf>
+  void merge(const QueryBlock& block, const PartOf& part_of) {
+    const auto [first, end] = chunks(block);
+    for (int64_t r = 0; r < rows(block); ++r) {
+      Part state;
+      for (int64_t c = first; c < end; ++c) {
+        const float* from = part_of(r, c);
+        merge_part(from, {.highest = from[s_.wide], .sum = from[s_.wide + 1]}, s_.wide, s_.so_far,
+                   &state);
+      }
+      finish(block, r, s_.so_far, state);
+    }
+  }
+
+  // Chunks that hold a key some row of the block sees.
+  Span chunks(const QueryBlock& block) const {
+    return {p_.first_key(block.sequence, block.first) / kChunk,
+            (p_.end_key(block.sequence, block.end - 1) + kChunk - 1) / kChunk};
+  }
+
+ private:
+  int64_t rows(const QueryBlock& b) const { return (b.end - b.first) * p_.group(); }
+  int64_t query(const QueryBlock& b, int64_t row) const { return b.first + row / p_.group(); }
+
+  template <typename X>
+  X* row_of(const Tensor& t, const QueryBlock& b, int64_t row) const {
+    return head_of<X>(t, b.sequence.query_begin + query(b, row),
+                      b.kv_head * p_.group() + row % p_.group());
+  }
+
+  void load_queries(const QueryBlock& b) {
+    using Unit = std::conditional_t<U == Units::pairs, Bf16, float>;
+    with_activation_type(p_.q.dtype(), [&](auto* type) {
+      using Q = std::remove_pointer_t<decltype(type)>;
+      for (int64_t r = 0; r < rows(b); ++r) {
+        const Q* from = row_of<Q>(p_.q, b, r);
+        auto* to = reinterpret_cast<Unit*>(s_.q + r * units_);
+        for_lanes(p_.dim(),
+                  [&](int64_t i, int n) { store_some(to + i, load_some(from + i, n), n); });
+      }
+    });
+  }
+
+  // Keys of chunk c that a query sees, counted from the chunk's first.
+  Span seen(const QueryBlock& b, int64_t c, int64_t first, int64_t last) const {
+    const int64_t begin = p_.first_key(b.sequence, first) - c * kChunk;
+    const int64_t end = p_.end_key(b.sequence, last) - c * kChunk;
+    return {std::clamp<int64_t>(begin, 0, kChunk), std::clamp<int64_t>(end, 0, kChunk)};
+  }
+
+  // sink(first row, rows, parts) is called for tiles of rows, with their sums in s_.part.
+  template <typename Sink>
+  void chunk(const QueryBlock& b, int64_t c, const Sink& sink) {
+    const Span keys = seen(b, c, b.first, b.end - 1);
+    int64_t key_rows[kChunk];
+    for (int64_t j = keys.begin; j < keys.end; ++j) {
+      key_rows[j] = b.sequence.key_row(c * kChunk + j);
+    }
+    const T* const k = head_of<T>(p_.k, 0, b.kv_head);
+    const T* const v = head_of<T>(p_.v, 0, b.kv_head);
+    const int64_t k_step = p_.k.stride(0);
+    const int64_t v_step = p_.v.stride(0);
+    pack_columns<U>([&](int64_t j) { return k + key_rows[j] * k_step; }, keys.begin, keys.end,
+                    units_, s_.keys, kChunk);
+    const auto value_row = [&](int64_t j) { return v + key_rows[j] * v_step; };
+    if (rows(b) <= 2 * kTileRows) {
+      return tiles(b, c, value_row, sink);
+    }
+    for (int64_t j = keys.begin; j < keys.end; ++j) {  // widened or gathered once for all tiles
+      for_lanes(p_.dim(), [&](int64_t i, int n) {
+        store(s_.values + j * s_.wide + i, load_some(value_row(j) + i, n));
+      });
+    }
+    tiles(
+        b, c, [&](int64_t j) -> const float* { return s_.values + j * s_.wide; }, sink);
+  }
+
+  template <typename RowOf, typename Sink>
+  void tiles(const QueryBlock& b, int64_t c, const RowOf& value_row, const Sink& sink) {
+    for (int64_t row = 0; row < rows(b); row += kTileRows) {
+      const int count = static_cast<int>(std::min<int64_t>(kTileRows, rows(b) - row));
+      const Span keys = seen(b, c, query(b, row), query(b, row + count - 1));
+      Part parts[kTileRows];
+      with_rows(count, [&](auto n) { tile<n>(b, c, row, keys, parts, value_row); });
+      sink(row, count, parts);
+    }
+  }
+
+  template <int R, typename RowOf>
+  void tile(const QueryBlock& b, int64_t c, int64_t row, Span keys, Part* parts,
+            const RowOf& value_row) {
+    for (int64_t j = keys.begin / kTileColumns * kTileColumns; j < keys.end; j += kTileColumns) {
+      dot_tile<U, R>({.a = s_.q + row * units_,
+                      .lda = units_,
+                      .b = s_.keys + j,
+                      .ldb = kChunk,
+                      .units = units_,
+                      .out = s_.scores + j,
+                      .ldo = kChunk});
+    }
+    for (int r = 0; r < R; ++r) {
+      const int64_t t = query(b, row + r);
+      parts[r] = softmax_part(s_.scores + r * kChunk, keys, seen(b, c, t, t), p_.scale * kLog2E);
+    }
+    std::fill(s_.part, s_.part + R * s_.wide, 0.0f);
+    weighted_sum<R>({.w = s_.scores,
+                     .row_step = kChunk,
+                     .step = 1,
+                     .begin = keys.begin,
+                     .end = keys.end,
+                     .out = s_.part,
+                     .ldo = s_.wide},
+                    value_row, p_.dim());
+  }
+
+  void finish(const QueryBlock& b, int64_t row, const float* sums, Part state) const {
+    with_activation_type(p_.out.dtype(), [&](auto* type) {
+      using O = std::remove_pointer_t<decltype(type)>;
+      O* to = row_of<O>(p_.out, b, row);
+      const Vec inverse = splat(1.0f / state.sum);
+      for_lanes(p_.dim(),
+                [&](int64_t i, int n) { store_some(to + i, load(sums + i) * inverse, n); });
+    });
+    if (p_.lse.defined()) {
+      const int64_t n = b.sequence.query_begin + query(b, row);
+      p_.lse.template data<float>()[n * p_.heads() + b.kv_head * p_.group() + row % p_.group()] =
+          state.highest / kLog2E + std::log(state.sum);
+    }
+  }
+
+  const AttentionProblem& p_;
+  ForwardScratch s_;
+  int64_t units_;
+};
+
+// Items are (sequence, kv head, block of queries), later blocks first: causal ones cost most.
+template <Units U, typename T>
+void forward_blocks(const ExecutionContext& ctx, const AttentionProblem& p) {
+  const int64_t queries = ForwardScratch::block_queries(p);
+  const int64_t blocks = (p.max_length + queries - 1) / queries;
+  const int64_t floats = round_up(ForwardScratch::floats(p), 16);
+  const Tensor scratch = ctx.make(Dtype::f32, {ctx.pool->threads(), floats});
+  run_items(*ctx.pool, p.sequences * p.kv_heads() * blocks, [&](int64_t worker, int64_t item) {
+    const int64_t first = (blocks - 1 - item / (p.sequences * p.kv_heads())) * queries;
+    const KeySequence s = p.sequence(item / p.kv_heads() % p.sequences);
+    if (first < s.length) {
+      Forward<U, T>(p, scratch.data<float>() + worker * floats)
+          .run({s, item % p.kv_heads(), first, std::min(first + queries, s.length)});
+    }
+  });
+}
+
+// Items are (sequence, kv head, chunk), merged afterwards: for few queries over many keys.
+template <Units U, typename T>
+void forward_chunks(const ExecutionContext& ctx, const AttentionProblem& p) {
+  const int64_t chunks = (p.max_keys + kChunk - 1) / kChunk;
+  const int64_t floats = round_up(ForwardScratch::floats(p), 16);
+  const int64_t part = round_up(p.dim(), Vec::kLanes) + 16;  // sums, highest, sum
+  const Tensor scratch = ctx.make(Dtype::f32, {ctx.pool->threads(), floats});
+  const Tensor parts = ctx.make(Dtype::f32, {p.q.dim(0) * p.heads(), chunks, part});
+  const auto run = [&](int64_t worker, int64_t sequence, int64_t kv_head, const auto& fn) {
+    const KeySequence s = p.sequence(sequence);
+    if (s.length == 0) {
+      return;
+    }
+    const auto part_of = [&, base = s.query_begin * p.heads()](int64_t row, int64_t c) {
+      const int64_t at = base + row / p.group() * p.heads() + kv_head * p.group() + row % p.group();
+      return parts.data<float>() + (at * chunks + c) * part;
+    };
+    Forward<U, T> forward(p, scratch.data<float>() + worker * floats);
+    fn(forward, QueryBlock{s, kv_head, 0, s.length}, part_of);
+  };
+  run_items(*ctx.pool, p.sequences * p.kv_heads() * chunks, [&](int64_t worker, int64_t item) {
+    run(worker, item / chunks / p.kv_heads(), item / chunks % p.kv_heads(),
+        [&](auto& forward, const QueryBlock& block, const auto& part_of) {
+          const Span there = forward.chunks(block);
+          if (item % chunks >= there.begin && item % chunks < there.end) {
+            forward.run_chunk(block, item % chunks, part_of);
+          }
+        });
+  });
+  run_items(*ctx.pool, p.sequences * p.kv_heads(), [&](int64_t worker, int64_t item) {
+    run(worker, item / p.kv_heads(), item % p.kv_heads(),
+        [&](auto& forward, const QueryBlock& block, const auto& part_of) {
+          forward.merge(block, part_of);
+        });
+  });
+}
+
+template <Units U, typename T>
+void forward_as(const ExecutionContext& ctx, const AttentionProblem& p) {
+  backend::ArenaScope scope(*ctx.arena);
+  const int64_t threads = ctx.pool->threads();
+  const bool few = threads > 1 && p.max_length <= ForwardScratch::block_queries(p) &&
+                   p.q.dim(0) * p.heads() <= kBlockRows && p.max_keys > kChunk &&
+                   p.sequences * p.kv_heads() < 4 * threads;
+  few ? forward_chunks<U, T>(ctx, p) : forward_blocks<U, T>(ctx, p);
+}
+
+inline void forward(const ExecutionContext& ctx, const AttentionProblem& p) {
+  if (p.k.dtype() == Dtype::f32) {
+    return forward_as<Units::floats, float>(ctx, p);
+  }
+#if defined(OB_ISA_AVX512)
+  if (p.q.dtype() == Dtype::bf16 || ctx.compute == Compute::bf16) {
+    return forward_as<Units::pairs, Bf16>(ctx, p);
+  }
+#endif
+  forward_as<Units::floats, Bf16>(ctx, p);
+}
+
+}  // namespace offbook::ops::OB_ISA

@@ -11,8 +11,10 @@ namespace {
 using Bytes = std::vector<std::byte>;
 
 void put(Bytes& out, const void* data, size_t size) {
-  const auto* begin = static_cast<const std::byte*>(data);
-  out.insert(out.end(), begin, begin + size);
+  if (size > 0) {  // g++ 12 at -O3 takes insert() for an overflow here
+    out.resize(out.size() + size);
+    std::memcpy(out.data() + out.size() - size, data, size);
+  }
 }
 
 template <typename T>

@@ -28,6 +28,36 @@ constexpr std::array<Range, 8> kIdeographs{{{0x3400, 0x4DBF},
                                             {0x2B920, 0x2CEAF},
                                             {0x2F800, 0x2FA1F}}};
 
+// Marks, punctuation and format characters that came after Unicode 8, whose tables the reference
+// (the tokenizers library) still uses: it neither drops nor splits them. Found by asking it about
+// every code point.
+constexpr std::array<Range, 43> kLate{{
+    {0x61D, 0x61D},     {0x7FD, 0x7FD},     {0x890, 0x8E2},     {0x9FD, 0x9FE},
+    {0xA76, 0xA76},     {0xAFA, 0xAFF},     {0xB55, 0xB55},     {0xC04, 0xC3C},
+    {0xC77, 0xC77},     {0xC84, 0xC84},     {0xD00, 0xD00},     {0xD3B, 0xD3C},
+    {0xD81, 0xD81},     {0xEBA, 0xEBA},     {0xECE, 0xECE},     {0x166D, 0x166D},
+    {0x1734, 0x1734},   {0x180F, 0x1886},   {0x1ABF, 0x1ACE},   {0x1B7D, 0x1B7E},
+    {0x1DF6, 0x1DFB},   {0x2E43, 0x2E5D},   {0xA82C, 0xA82C},   {0xA8C5, 0xA8C5},
+    {0xA8FF, 0xA8FF},   {0xA9BD, 0xA9BD},   {0x10D24, 0x10F89}, {0x11070, 0x11074},
+    {0x110C2, 0x110CD}, {0x111C9, 0x111C9}, {0x111CF, 0x111CF}, {0x1123E, 0x11241},
+    {0x1133B, 0x1133B}, {0x11438, 0x1145E}, {0x11660, 0x1166C}, {0x116B9, 0x116B9},
+    {0x1182F, 0x11FFF}, {0x12FF1, 0x13455}, {0x16E97, 0x16F4F}, {0x16FE2, 0x16FE4},
+    {0x1CF00, 0x1CF46}, {0x1E000, 0x1E4EF}, {0x1E944, 0x1E95F},
+}};
+
+utf8proc_category_t category_of(char32_t code) noexcept {
+  switch (code) {
+    case 0x166D:  // these three were of another category then
+    case 0x111C9:
+      return UTF8PROC_CATEGORY_PO;
+    case 0x1734:
+      return UTF8PROC_CATEGORY_MN;
+    default:
+      return is_in(kLate, code) ? UTF8PROC_CATEGORY_CN
+                                : utf8proc_category(static_cast<utf8proc_int32_t>(code));
+  }
+}
+
 bool is_dropped(char32_t code) noexcept {
   if (code == '\t' || code == '\n' || code == '\r') {
     return false;
@@ -35,14 +65,13 @@ bool is_dropped(char32_t code) noexcept {
   if (code < 0x300) {
     return code < 0x20 || (code >= 0x7F && code < 0xA0) || code == 0xAD;
   }
-  const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(code));
+  const auto category = category_of(code);
   return code == kReplacement || category == UTF8PROC_CATEGORY_CF ||
          category == UTF8PROC_CATEGORY_CO;
 }
 
 bool is_accent(char32_t code) noexcept {
-  return code >= 0x300 &&
-         utf8proc_category(static_cast<utf8proc_int32_t>(code)) == UTF8PROC_CATEGORY_MN;
+  return code >= 0x300 && category_of(code) == UTF8PROC_CATEGORY_MN;
 }
 
 void append_lower(std::string& out, char32_t code) {
@@ -113,7 +142,7 @@ bool is_bert_punctuation(char32_t code) noexcept {
     return (code >= 0x21 && code <= 0x2F) || (code >= 0x3A && code <= 0x40) ||
            (code >= 0x5B && code <= 0x60) || (code >= 0x7B && code <= 0x7E);
   }
-  const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(code));
+  const auto category = category_of(code);
   return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO;
 }
 

@@ -115,6 +115,15 @@ TEST(ReadPdf, PagesAndJoinedLines) {
             "schools of the city.\n\nSecond page.\n");
 }
 
+TEST(ReadPdf, TurnsOfSpeakersAreParagraphs) {
+  EXPECT_EQ(read_bytes("a.pdf", make_pdf({"Lynne Neagle AM: We will go on with the questions now.\n"
+                                          "Suzy Davies AM: Thank you, Chair, and good morning to"
+                                          " all;\nNote: nothing more."}))
+                .document.text,
+            "Lynne Neagle AM: We will go on with the questions now.\n\nSuzy Davies AM: Thank you, "
+            "Chair, and good morning to all; Note: nothing more.\n");
+}
+
 TEST(ReadPdf, BrokenEncryptedEmptyAndLimited) {
   EXPECT_THAT(refusal("a.pdf", "%PDF-1.7\nnothing"), StartsWith("corrupt: a.pdf: broken PDF"));
   const std::string encrypt =

@@ -28,6 +28,15 @@ std::vector<std::string_view> split_lines(std::string_view text) {
   return lines;
 }
 
+// "Lynne Neagle AM: Good morning": a turn in minutes. pdftotext leaves no blank line in front.
+bool starts_turn(std::string_view line, std::string_view before) {
+  constexpr std::string_view kEnds = ".?!'\"]";
+  const size_t colon = line.find(": ");
+  return colon != std::string_view::npos && colon >= 2 && colon <= 40 && line[0] >= 'A' &&
+         line[0] <= 'Z' && line.substr(0, colon).find_first_of(".,;?!") == std::string_view::npos &&
+         !before.empty() && kEnds.find(before.back()) != std::string_view::npos;
+}
+
 // Lines as the page was set → paragraphs: a line that fills most of the column goes on in the next
 // one. Short lines (lists, tables, addresses) stay lines of their own.
 void append_page(std::string_view page, TextBuilder& builder) {
@@ -39,9 +48,11 @@ void append_page(std::string_view page, TextBuilder& builder) {
   std::string paragraph;
   bool line_was_full = false;
   for (const std::string_view line : lines) {
-    if (line.empty()) {
+    if (line.empty() || starts_turn(line, paragraph)) {
       builder.paragraph(paragraph);
       paragraph.clear();
+    }
+    if (line.empty()) {
       continue;
     }
     if (!paragraph.empty()) {

@@ -20,6 +20,8 @@ constexpr int kMaxLayers = 1'024;
 constexpr const char* kRefused[] = {"rank_pattern",
                                     "alpha_pattern",
                                     "use_dora",
+                                    "use_bdlora",
+                                    "use_qalora",
                                     "modules_to_save",
                                     "fan_in_fan_out",
                                     "lora_bias",
@@ -28,7 +30,11 @@ constexpr const char* kRefused[] = {"rank_pattern",
                                     "trainable_token_indices",
                                     "target_parameters",
                                     "alora_invocation_tokens",
-                                    "use_qalora"};
+                                    "arrow_config",
+                                    "kasa_config",
+                                    "loftq_config",
+                                    "monteclora_config",
+                                    "velora_config"};
 
 bool is_used(const nlohmann::json* value) {
   if (value == nullptr || (value->is_structured() && value->empty())) {

@@ -68,6 +68,17 @@ TEST(Peft, WrittenAdaptersComeBack) {
   EXPECT_NO_THROW(check_fits(back, tiny_config(), "adapter"));
 }
 
+// Saved by PEFT 0.21 (tools/golden/peft_adapter.py): the n-th tensor counts up from 100 n.
+TEST(Peft, ReadsWhatPeftSaves) {
+  const LoraAdapter adapter = read_peft(real_file_system(), "tests/golden/peft_tiny");
+  EXPECT_EQ(adapter.scale(), 8);
+  ASSERT_EQ(adapter.layers.size(), 2u);
+  EXPECT_TRUE(equal_bytes(adapter.pair(0, LoraTarget::q).a, counting_tensor({2, 8}, 0)));
+  EXPECT_TRUE(equal_bytes(adapter.pair(0, LoraTarget::v).b, counting_tensor({4, 2}, 300)));
+  EXPECT_TRUE(equal_bytes(adapter.pair(1, LoraTarget::down).a, counting_tensor({2, 16}, 1000)));
+  EXPECT_NO_THROW(check_fits(adapter, tiny_config(), "adapter"));
+}
+
 TEST(Peft, RankStabilisedScaleIsFoldedIntoAlpha) {
   EXPECT_FLOAT_EQ(parse(config({{"use_rslora", true}}), one_pair()).scale(), 16 / std::sqrt(2.0f));
 }

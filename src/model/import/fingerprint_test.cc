@@ -41,6 +41,28 @@ TEST_F(FingerprintTest, CoversConfigurationTokenizerAndBytes) {
   EXPECT_NE(take().family, first.family);
 }
 
+TEST_F(FingerprintTest, FamilyIsSharedByBothFormats) {
+  put(TinyModel::gguf());
+  const auto write = [&](const std::string& path, std::span<const std::byte> bytes) {
+    write_file_atomically(fs_, path, bytes);
+  };
+  const std::string config = TinyModel::config_json("\"tie_word_embeddings\": true");
+  const std::string tokenizer = R"({"version": "1.0", "normalizer": null, "post_processor": null,
+    "added_tokens": [{"id": 0, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false,
+                      "normalized": false, "special": true}],
+    "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+    "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+    "model": {"type": "BPE", "vocab": {"<s>": 0, "a": 1, "b": 2, "ab": 3, "c": 4, "abc": 5},
+              "merges": ["a b", "ab c"]}})";
+  fs_.create_directories("/hf");
+  write("/hf/config.json", std::as_bytes(std::span(config)));
+  write("/hf/tokenizer.json", std::as_bytes(std::span(tokenizer)));
+  write("/hf/model.safetensors", write_safetensors(TinyModel::tensors()));
+  const Fingerprint other = model_fingerprint(fs_, open_model(fs_, "/hf"));
+  EXPECT_EQ(other.family, take().family);
+  EXPECT_NE(other.model, take().model);
+}
+
 TEST_F(FingerprintTest, CacheIsUsedAndNeverInTheWay) {
   put(TinyModel::gguf());
   const Fingerprint first = take("/cache");

@@ -1,0 +1,155 @@
+#include "src/model/sentence_encoder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "src/model/attention_path.h"
+#include "src/ops/registry.h"
+#include "src/text/tokenizer_files.h"
+
+namespace offbook::model {
+namespace {
+
+// Word pieces of one pass at most: 4,096 × 1,536 floats of the feed-forward layer are 24 MiB.
+constexpr int64_t kPassTokens = 4096;
+
+struct Tokens {
+  std::vector<int32_t> ids;
+  size_t text;  // index of the caller's text
+};
+
+}  // namespace
+
+struct SentenceEncoder::Impl {
+  EncoderConfig config;
+  BertWeights weights;
+  std::unique_ptr<text::Tokenizer> tokenizer;
+  backend::Arena arena;
+  backend::ExecutionContext ctx;
+
+  Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) const {
+    const Tensor out = ctx.make(Dtype::f32, {x.dim(0), weight.dim(0)});
+    ops::linear(ctx, {.x = x, .weight = weight, .bias = bias, .out = out});
+    return out;
+  }
+
+  Tensor norm(const Tensor& x, const Tensor& residual, const Tensor& weight, const Tensor& bias) const {
+    const Tensor out = ctx.make(Dtype::f32, x.shape());
+    ops::layer_norm(ctx, {.x = x,
+                          .residual = residual,
+                          .weight = weight,
+                          .bias = bias,
+                          .eps = config.layer_norm_eps,
+                          .out = out});
+    return out;
+  }
+
+  Tensor rows_of(const Tensor& table, const Tensor& ids) const {
+    const Tensor out = ctx.make(Dtype::f32, {ids.dim(0), table.dim(1)});
+    ops::embedding(ctx, {.ids = ids, .table = table, .out = out});
+    return out;
+  }
+
+  // Word, position and type embeddings, normalised.
+  Tensor embed(std::span<const int32_t> ids, std::span<const int32_t> positions) const {
+    const auto n = static_cast<int64_t>(ids.size());
+    const Tensor words = rows_of(weights.word_embedding, make_ints(ctx, ids, {n}));
+    const Tensor places = rows_of(weights.position_embedding, make_ints(ctx, positions, {n}));
+    const Tensor types = rows_of(weights.type_embedding, make_ints(ctx, std::vector<int32_t>(ids.size(), 0), {n}));
+    ops::add(ctx, {.a = words, .b = places, .out = words});
+    return norm(words, types, weights.embedding_norm, weights.embedding_norm_bias);
+  }
+
+  Tensor layer(const BertLayerWeights& w, const Tensor& x, const Tensor& sequences, int32_t longest) const {
+    const int64_t head_dim = config.hidden / config.heads;
+    const Tensor attended = ctx.make(Dtype::f32, x.shape());
+    ops::attention(ctx, {.q = linear(x, w.q, w.q_bias).split_axis(1, head_dim),
+                         .k = linear(x, w.k, w.k_bias).split_axis(1, head_dim),
+                         .v = linear(x, w.v, w.v_bias).split_axis(1, head_dim),
+                         .sequences = sequences,
+                         .max_length = longest,
+                         .mask = ops::Mask::full,
+                         .scale = 1.0f / std::sqrt(static_cast<float>(head_dim)),
+                         .out = attended.split_axis(1, head_dim)});
+    const Tensor middle = norm(linear(attended, w.o, w.o_bias), x, w.attn_norm, w.attn_norm_bias);
+    const Tensor inner = linear(middle, w.up, w.up_bias);
+    ops::gelu(ctx, {.x = inner, .out = inner});
+    return norm(linear(inner, w.down, w.down_bias), middle, w.ffn_norm, w.ffn_norm_bias);
+  }
+
+  // Encodes a run of token lists in one pass, into the rows of `out` that they name.
+  void encode_pass(std::span<const Tokens> batch, const Tensor& out) {
+    arena.rewind({});
+    std::vector<int32_t> ids;
+    std::vector<int32_t> positions;
+    std::vector<int32_t> sequences;
+    std::vector<int32_t> offsets{0};
+    int32_t longest = 0;
+    for (const Tokens& tokens : batch) {
+      const auto n = static_cast<int32_t>(tokens.ids.size());
+      const auto begin = static_cast<int32_t>(ids.size());
+      ids.insert(ids.end(), tokens.ids.begin(), tokens.ids.end());
+      for (int32_t i = 0; i < n; ++i) {
+        positions.push_back(i);
+      }
+      sequences.insert(sequences.end(), {begin, n, begin, 0, 0});
+      offsets.push_back(begin + n);
+      longest = std::max(longest, n);
+    }
+    const auto texts = static_cast<int64_t>(batch.size());
+    const Tensor table = make_ints(ctx, sequences, {texts, ops::kAttentionSequenceFields});
+    Tensor x = embed(ids, positions);
+    for (const BertLayerWeights& w : weights.layers) {
+      x = layer(w, x, table, longest);
+    }
+    const Tensor vectors = ctx.make(Dtype::f32, {texts, config.hidden});
+    ops::segment_mean(ctx, {.x = x, .offsets = make_ints(ctx, offsets, {texts + 1}), .l2_normalise = true, .out = vectors});
+    for (int64_t i = 0; i < texts; ++i) {
+      std::copy_n(vectors.data<float>() + i * config.hidden, config.hidden,
+                  out.data<float>() + static_cast<int64_t>(batch[static_cast<size_t>(i)].text) * config.hidden);
+    }
+  }
+};
+
+SentenceEncoder::SentenceEncoder(FileSystem& fs, const std::filesystem::path& directory, backend::ThreadPool& pool,
+                                 backend::Backend backend, backend::Compute compute)
+    : impl_(std::make_unique<Impl>()) {
+  OB_REQUIRE(backend::device_of(backend) == Device::cpu, Unsupported, "the sentence encoder runs on the CPU");
+  impl_->config = read_encoder_config(fs, directory);
+  OB_REQUIRE(impl_->config.is_normalized, Unsupported, "{}: only encoders whose vectors have length 1 are supported",
+             directory.string());
+  impl_->weights = load_bert_weights(*SafetensorsModel::open(fs, directory), impl_->config);
+  impl_->tokenizer = text::load_tokenizer(fs, directory).tokenizer;
+  impl_->ctx = {.backend = backend, .compute = compute, .pool = &pool, .arena = &impl_->arena};
+}
+
+SentenceEncoder::~SentenceEncoder() = default;
+
+int64_t SentenceEncoder::dim() const { return impl_->config.hidden; }
+int32_t SentenceEncoder::window() const { return static_cast<int32_t>(impl_->config.max_tokens); }
+const text::Tokenizer& SentenceEncoder::tokenizer() const { return *impl_->tokenizer; }
+
+Tensor SentenceEncoder::encode(std::span<const std::string_view> texts) {
+  std::vector<Tokens> all(texts.size());
+  for (size_t i = 0; i < texts.size(); ++i) {
+    all[i] = {impl_->tokenizer->encode(texts[i]).ids, i};
+    OB_REQUIRE(static_cast<int32_t>(all[i].ids.size()) <= window(), InvalidArgument,
+               "a text of {} word pieces is longer than the encoder's window of {}", all[i].ids.size(), window());
+  }
+  std::stable_sort(all.begin(), all.end(), [](const Tokens& a, const Tokens& b) { return a.ids.size() < b.ids.size(); });
+  const Tensor out = Tensor::empty(Dtype::f32, {static_cast<int64_t>(texts.size()), dim()});
+  for (size_t begin = 0; begin < all.size();) {
+    size_t end = begin;
+    int64_t tokens = 0;
+    while (end < all.size() && (end == begin || tokens + static_cast<int64_t>(all[end].ids.size()) <= kPassTokens)) {
+      tokens += static_cast<int64_t>(all[end].ids.size());
+      ++end;
+    }
+    impl_->encode_pass(std::span(all).subspan(begin, end - begin), out);
+    begin = end;
+  }
+  return out;
+}
+
+}  // namespace offbook::model

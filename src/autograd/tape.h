@@ -4,6 +4,7 @@
 #include <functional>
 #include <initializer_list>
 #include <map>
+#include <memory>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -56,6 +57,9 @@ class Tape {
     record_all(std::span(outputs.begin(), outputs.size()), std::move(backward));
   }
 
+  // Keeps an object that a backward function refers to until the tape goes.
+  void keep_alive(std::shared_ptr<const void> object) { kept_.push_back(std::move(object)); }
+
   // Gradient that has arrived at t so far. Only inside backward functions and for t whose gradient exists.
   Tensor grad(const Tensor& t);
   bool has_grad(const Tensor& t) const;
@@ -99,6 +103,7 @@ class Tape {
   Tape* outer_;
   Allocations allocations_;
   std::vector<Node> nodes_;
+  std::vector<std::shared_ptr<const void>> kept_;
   std::unordered_map<size_t, std::vector<Tensor>> free_twins_;  // by bytes
 };
 

@@ -25,10 +25,10 @@ Tensor make_rope_table(const backend::ExecutionContext& ctx, std::span<const int
 
 PackedAttention::PackedAttention(const backend::ExecutionContext& ctx, const ModelConfig& config,
                                  const Tensor& inv_freq, const Options& options)
-    : config_(config), prefix_(options.prefix) {
+    : config_(config), prefix_(options.prefix == nullptr ? LayerKv{} : *options.prefix) {
   const float scale = rope_frequencies(config).scale;
   rows_table_ = make_rope_table(ctx, options.positions, inv_freq, scale);
-  const int64_t prefix_rows = prefix_ == nullptr ? 0 : prefix_->tokens();
+  const int64_t prefix_rows = prefix_.tokens();
   OB_REQUIRE(static_cast<int64_t>(options.prefix_positions.size()) == prefix_rows, InvalidArgument,
              "{} prefix rows have {} positions", prefix_rows, options.prefix_positions.size());
   if (prefix_rows > 0) {
@@ -63,8 +63,8 @@ Tensor PackedAttention::attend(const Graph& g, int layer, const Tensor& q, const
   Tensor keys = autograd::rope(g, k, rows_table_);
   Tensor values = v;
   if (prefix_table_.defined()) {
-    keys = autograd::concat_rows(g, autograd::rope(g, prefix_->k[l], prefix_table_), keys);
-    values = autograd::concat_rows(g, prefix_->v[l], v);
+    keys = autograd::concat_rows(g, autograd::rope(g, prefix_.k[l], prefix_table_), keys);
+    values = autograd::concat_rows(g, prefix_.v[l], v);
   }
   return autograd::attention(g, {.q = autograd::rope(g, q, rows_table_),
                                  .k = keys,

@@ -62,7 +62,7 @@ class PackedAttention final : public AttentionPath {
 
  private:
   const ModelConfig& config_;
-  const LayerKv* prefix_;
+  LayerKv prefix_;  // shares the tensors: a pass may run again in backward
   Tensor rows_table_;    // f32 [n, dim]
   Tensor prefix_table_;  // f32 [prefix rows, dim]
   Tensor sequences_;     // i32 [sequences, 5]

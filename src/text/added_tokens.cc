@@ -86,7 +86,7 @@ const AddedToken* AddedTokens::longest_at(std::string_view text, size_t at) cons
   return best;
 }
 
-std::vector<Section> AddedTokens::split(std::string_view text, bool parse_special) const {
+std::vector<Section> AddedTokens::split(std::string_view text, AddedKinds wanted) const {
   std::vector<Section> sections;
   size_t done = 0;
   size_t at = 0;
@@ -100,7 +100,7 @@ std::vector<Section> AddedTokens::split(std::string_view text, bool parse_specia
     size_t begin = at;
     size_t end = at + token->content.size();
     at = end;
-    if ((token->is_special && !parse_special) ||
+    if (!(token->is_special ? wanted.special : wanted.plain) ||
         (token->is_single_word && !stands_alone(text, begin, end))) {
       continue;
     }

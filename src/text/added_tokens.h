@@ -27,6 +27,12 @@ struct Section {
   size_t end = 0;
 };
 
+// Which added tokens to find.
+struct AddedKinds {
+  bool special = false;
+  bool plain = true;
+};
+
 // A set of added tokens. Of several at one place the longest is found, and the first place wins.
 // Thread-safe after construction. Search costs O(text × longest token) at worst, in practice a look
 // at every byte.
@@ -37,9 +43,9 @@ class AddedTokens {
   explicit AddedTokens(std::vector<AddedToken> tokens);
 
   bool is_empty() const noexcept { return tokens_.empty(); }
-  // Sections in order, covering the text; empty ones are left out. `parse_special` false leaves
-  // special tokens in the text around them.
-  std::vector<Section> split(std::string_view text, bool parse_special) const;
+  // Sections in order, covering the text; empty ones are left out. Tokens of a kind that is not
+  // wanted stay in the text around them.
+  std::vector<Section> split(std::string_view text, AddedKinds wanted) const;
 
  private:
   // The longest token that begins at `at`, or nullptr.

@@ -115,7 +115,7 @@ class BpeTokenizer final : public Tokenizer {
       sink.set_changed(changed.map);
     }
     Scratch scratch;
-    for (const Section& part : normalized_added_.split(text, section.parse_special)) {
+    for (const Section& part : normalized_added_.split(text, section.wanted)) {
       if (part.token != nullptr) {
         sink.add(part.token->id, part.begin, part.end);
         continue;

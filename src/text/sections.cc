@@ -26,14 +26,15 @@ Encoding encode_sections(std::string_view text, const EncodeOptions& options,
     out.ids.push_back(*special.bos);
     out.spans.push_back({0, 0});
   }
+  const AddedKinds wanted{options.parse_special, options.parse_added};
   TokenSink sink(out, repaired.map);
-  for (const Section& section : added.split(text, options.parse_special)) {
+  for (const Section& section : added.split(text, wanted)) {
     sink.open(section.begin);
     if (section.token != nullptr) {
       sink.add(section.token->id, 0, section.end - section.begin);
     } else {
-      encode_section({text.substr(section.begin, section.end - section.begin), section.begin == 0,
-                      options.parse_special},
+      encode_section({text.substr(section.begin, section.end - section.begin),
+                      section.begin == 0 && !options.is_continuation, wanted},
                      sink);
     }
   }

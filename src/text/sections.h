@@ -42,8 +42,8 @@ class TokenSink {
 
 struct SectionText {
   std::string_view text;  // well-formed UTF-8, not empty
-  bool is_start = false;  // begins where the whole text begins
-  bool parse_special = false;
+  bool is_start = false;  // nothing stands in front
+  AddedKinds wanted;
 };
 using EncodeSection = std::function<void(const SectionText&, TokenSink&)>;
 

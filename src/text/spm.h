@@ -23,7 +23,7 @@ struct SpmSpec {
   std::vector<std::string> pieces;
   std::vector<TokenType> types;  // empty: all normal. Pieces <0x00>…<0xFF> of type byte or normal
                                  // are what unknown characters fall back to, if all 256 are there
-  std::vector<float> scores;  // higher first; a pair joins if the joint is a normal piece
+  std::vector<float> scores;     // higher first; a pair joins if the joint is a normal piece
   std::vector<std::array<std::string, 2>> merges;  // best first
   std::vector<AddedToken> added;
   SpecialIds special;

@@ -64,8 +64,10 @@ class Vocabulary {
 };
 
 struct EncodeOptions {
-  bool add_special = true;     // bos/eos, as SpecialIds::add_bos and add_eos say
-  bool parse_special = false;  // read the spelling of control tokens in the text as those tokens
+  bool add_special = true;       // bos/eos, as SpecialIds::add_bos and add_eos say
+  bool parse_special = false;    // read the spelling of control tokens in the text as those tokens
+  bool parse_added = true;       // the same for tokens that users added (TokenType::user_defined)
+  bool is_continuation = false;  // other tokens stand in front: no SpacePrefix::start
 };
 
 // ids[i] came from text[spans[i]]: spans rise, and cover the text up to what the tokeniser drops

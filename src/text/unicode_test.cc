@@ -46,7 +46,8 @@ TEST(Utf8, EveryScalarValueComesBack) {
     std::string bytes;
     append_utf8(bytes, code);
     const Utf8Char c = decode_utf8(bytes, 0);
-    ASSERT_TRUE(c.is_valid && c.code == code && c.length == bytes.size()) << static_cast<uint32_t>(code);
+    ASSERT_TRUE(c.is_valid && c.code == code && c.length == bytes.size())
+        << static_cast<uint32_t>(code);
   }
 }
 

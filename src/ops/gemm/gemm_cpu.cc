@@ -3,6 +3,7 @@
 #include "src/ops/gemm/gemm.h"
 //
 #include "src/ops/simd.h"
+#include "src/ops/transpose_cpu.h"
 
 // Goto's scheme (ACM TOMS 34(3), 2008): blocks of both factors are copied as f32 into panels that
 // the inner kernel reads in order; the product of two panels stays in registers.
@@ -28,13 +29,6 @@ struct Blocks {
   alignas(64) float c[kMc * kNc];
 };
 
-inline float as_float(float x) {
-  return x;
-}
-inline float as_float(Bf16 x) {
-  return to_float(x);
-}
-
 // A matrix seen as [lines, k]: element (i, k) at i · line_step + k · k_step, one of which is 1.
 template <typename T>
 struct Source {
@@ -56,16 +50,12 @@ void pack(const Source<T>& s, int64_t begin, int64_t count, int64_t k0, int64_t 
     if (s.line_step == 1) {
       for (int64_t k = 0; k < depth; ++k) {
         for (int64_t i = 0; i < lines; ++i) {
-          to[k * kWidth + i] = as_float(from[k * s.k_step + i]);
+          to[k * kWidth + i] = plain_float(from[k * s.k_step + i]);
         }
       }
       continue;
     }
-    for (int64_t i = 0; i < lines; ++i) {
-      for (int64_t k = 0; k < depth; ++k) {
-        to[k * kWidth + i] = as_float(from[i * s.line_step + k]);
-      }
-    }
+    transpose(from, s.line_step, lines, depth, to, kWidth);
   }
 }
 

@@ -56,8 +56,7 @@ double error(void (*gemm)(const GemmArgs&), GemmArgs g) {
 }
 
 void check_all(const std::string& name, void (*gemm)(const GemmArgs&)) {
-  for (const Sizes& s :
-       {Sizes{1, 1, 1}, Sizes{7, 33, 19}, Sizes{100, 70, 300}, Sizes{13, 96, 576}}) {
+  for (const Sizes& s : {Sizes{1, 1, 1}, Sizes{13, 33, 19}, Sizes{100, 70, 261}}) {
     for (int flags = 0; flags < 32; ++flags) {
       const GemmArgs g{.m = s.m,
                        .n = s.n,

@@ -15,6 +15,7 @@ namespace offbook::ops::OB_ISA {
 namespace {
 
 constexpr int64_t kColumnsPerTask = 32;
+constexpr int64_t kRowsPerTask = 64;
 
 // alpha · sums + bias to columns [col, col + count) of a row of out.
 template <typename O>
@@ -65,18 +66,21 @@ inline void with_rows(int64_t rows, const Fn& fn) {
   }
 }
 
-// Runs fn(begin, rows, col, cols) for every tile of columns and, inside it, every eight rows.
+// Runs fn(part, scratch) for tiles of at most eight rows and kColumnsPerTask columns.
 template <typename Fn>
 void for_row_tiles(const ExecutionContext& ctx, const LinearArgs& a, int64_t scratch_bytes,
                    const Fn& fn) {
   const int64_t out = a.weight.dim(0);
-  const int64_t tiles = (out + kColumnsPerTask - 1) / kColumnsPerTask;
-  for_tiles(ctx, tiles, scratch_bytes, [&](int64_t tile, std::byte* scratch) {
-    const int64_t col = tile * kColumnsPerTask;
+  const int64_t across = (out + kColumnsPerTask - 1) / kColumnsPerTask;
+  const int64_t down = (a.x.dim(0) + kRowsPerTask - 1) / kRowsPerTask;
+  for_tiles(ctx, across * down, scratch_bytes, [&](int64_t tile, std::byte* scratch) {
+    const int64_t col = tile % across * kColumnsPerTask;
     const int64_t cols = std::min(kColumnsPerTask, out - col);
-    for (int64_t row = 0; row < a.x.dim(0); row += kRowsAtOnce) {
+    const int64_t first = tile / across * kRowsPerTask;
+    const int64_t end = std::min(first + kRowsPerTask, a.x.dim(0));
+    for (int64_t row = first; row < end; row += kRowsAtOnce) {
       fn(Part{.row = row,
-              .rows = std::min<int64_t>(kRowsAtOnce, a.x.dim(0) - row),
+              .rows = std::min<int64_t>(kRowsAtOnce, end - row),
               .col = col,
               .cols = cols},
          scratch);

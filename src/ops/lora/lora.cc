@@ -1,0 +1,52 @@
+#include "src/ops/lora/lora.h"
+
+#include "src/ops/dispatch.h"
+#include "src/ops/registry.h"
+
+namespace offbook::ops {
+namespace {
+
+bool is_row_matrix(const Tensor& t) {
+  return t.defined() && t.rank() == 2 && is_activation(t) && (t.dim(1) <= 1 || t.stride(1) == 1);
+}
+
+void check_factors(const LoraArgs& a, size_t index) {
+  const LoraFactors& f = a.adapters[index];
+  if (!f.a.defined() && !f.b.defined()) {
+    return;
+  }
+  OB_OP_REQUIRE("lora", is_row_matrix(f.a) && f.a.dim(0) > 0 && f.a.dim(1) == a.x.dim(1),
+                "a of adapter {} is f32 or bf16 [rank, {}], not {}", index, a.x.dim(1),
+                to_string(f.a));
+  OB_OP_REQUIRE("lora",
+                is_row_matrix(f.b) && f.b.dim(0) == a.out.dim(1) && f.b.dim(1) == f.a.dim(0),
+                "b of adapter {} is f32 or bf16 [{}, {}], not {}", index, a.out.dim(1), f.a.dim(0),
+                to_string(f.b));
+  OB_OP_REQUIRE("lora", a.scratch.dim(1) >= f.a.dim(0),
+                "scratch {} has room for rank {} of adapter {}", to_string(a.scratch), f.a.dim(0),
+                index);
+}
+
+}  // namespace
+
+void lora(const ExecutionContext& ctx, const LoraArgs& a) {
+  OB_OP_REQUIRE("lora", is_row_matrix(a.x) && a.x.dim(1) > 0, "x is f32 or bf16 [n, in], not {}",
+                to_string(a.x));
+  OB_OP_REQUIRE("lora", is_row_matrix(a.out) && a.out.dim(0) == a.x.dim(0),
+                "out is f32 or bf16 [{}, out], not {}", a.x.dim(0), to_string(a.out));
+  OB_OP_REQUIRE("lora",
+                a.adapter_of_row.defined() && a.adapter_of_row.dtype() == Dtype::i32 &&
+                    a.adapter_of_row.shape() == Shape{a.x.dim(0)} &&
+                    a.adapter_of_row.is_contiguous(),
+                "adapter_of_row is i32 [{}], not {}", a.x.dim(0), to_string(a.adapter_of_row));
+  OB_OP_REQUIRE(
+      "lora",
+      is_row_matrix(a.scratch) && a.scratch.dtype() == Dtype::f32 && a.scratch.dim(0) >= a.x.dim(0),
+      "scratch is f32 [{}, largest rank], not {}", a.x.dim(0), to_string(a.scratch));
+  for (size_t i = 0; i < a.adapters.size(); ++i) {
+    check_factors(a, i);
+  }
+  pick(&OpTable::lora, ctx, "lora")(ctx, a);
+}
+
+}  // namespace offbook::ops

@@ -1,2 +1,0 @@
-#include "src/ops/pending.h"
-OB_PENDING(lora, LoraArgs)

@@ -114,13 +114,13 @@ std::unique_ptr<Tokenizer> make_byte_level(Parts parts, PreTokenizerKind kind) {
 }
 
 std::unique_ptr<Tokenizer> make_spaced(Parts parts) {
-  check_decoder(parts.file, {"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"});
   OB_REQUIRE(!parts.model.find_bool("ignore_merges").value_or(false), Unsupported,
              "{}: BPE with ignore_merges but without ByteLevel", parts.model.where());
   SpmSpec spec{.merges = read_merges(parts.model), .special = parts.special};
   spec.falls_back_to_bytes = parts.model.find_bool("byte_fallback").value_or(false);
   spec.fuses_unknown = parts.model.find_bool("fuse_unk").value_or(false);
   read_space_spelling(parts.file, spec);
+  check_decoder(parts.file, {"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"});
   spec.pieces = std::move(parts.vocabulary.pieces);
   spec.types = std::move(parts.vocabulary.types);
   spec.added = std::move(parts.vocabulary.added);

@@ -1,8 +1,11 @@
 #include "src/text/unicode.h"
 
+#include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <vector>
 
 #include <utf8proc.h>
 
@@ -72,6 +75,41 @@ utf8proc_option_t options_of(NormalForm form) {
     default:
       return static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT);
   }
+}
+
+// utf8proc orders marks by swapping neighbours, which takes quadratic time on long runs of them
+// (500,000 marks would take hours). Above this size we decompose and order the text first.
+constexpr size_t kLongText = 256;
+
+std::string with_ordered_marks(std::string_view text, utf8proc_option_t options) {
+  const int decompose =
+      options & UTF8PROC_COMPAT ? UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT : UTF8PROC_DECOMPOSE;
+  std::vector<std::pair<int, char32_t>> characters;  // with combining class
+  for (size_t at = 0; at < text.size();) {
+    const Utf8Char c = decode_utf8(text, at);
+    at += c.length;
+    std::array<utf8proc_int32_t, 32> parts{};
+    int boundary = 0;
+    const auto count =
+        utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c.code), parts.data(), parts.size(),
+                                static_cast<utf8proc_option_t>(decompose), &boundary);
+    for (utf8proc_ssize_t i = 0; i < count; ++i) {
+      const utf8proc_int32_t part = parts[static_cast<size_t>(i)];
+      characters.emplace_back(utf8proc_get_property(part)->combining_class, part);
+    }
+  }
+  const auto is_starter = [](const auto& c) { return c.first == 0; };
+  for (auto run = characters.begin(); run != characters.end();) {
+    run = std::find_if_not(run, characters.end(), is_starter);
+    const auto end = std::find_if(run, characters.end(), is_starter);
+    std::stable_sort(run, end, [](const auto& a, const auto& b) { return a.first < b.first; });
+    run = end;
+  }
+  std::string out;
+  for (const auto& [combining_class, code] : characters) {
+    append_utf8(out, code);
+  }
+  return out;
 }
 
 }  // namespace
@@ -173,7 +211,10 @@ std::string_view general_category(char32_t code) noexcept {
 }
 
 std::string normalize(std::string_view text, NormalForm form) {
-  const std::string valid = to_valid_utf8(text);
+  std::string valid = to_valid_utf8(text);
+  if (valid.size() > kLongText) {
+    valid = with_ordered_marks(valid, options_of(form));
+  }
   utf8proc_uint8_t* raw = nullptr;
   const auto size =
       utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(valid.data()),

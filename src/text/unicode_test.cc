@@ -83,6 +83,18 @@ TEST(Normalize, FormsOfOneText) {
   EXPECT_EQ(normalize("e\u0301ﬁ①", NormalForm::nfkc), "éfi1");
 }
 
+TEST(Normalize, LongRunsOfMarksAreOrderedInTime) {
+  std::string text = "a";
+  for (int i = 0; i < 100'000; ++i) {
+    text += "\u0301\u0323";
+  }
+  const std::string nfc = normalize(text, NormalForm::nfc);
+  EXPECT_EQ(nfc.substr(0, 3), "ạ");
+  EXPECT_EQ(nfc.size(), 3u + 2 * 99'999 + 2 * 100'000);
+  EXPECT_EQ(nfc.find("\u0301"), 3u + 2 * 99'999);
+  EXPECT_EQ(normalize_aligned(text, NormalForm::nfc).text, nfc);
+}
+
 TEST(AlignedText, NormalisesAsTheWholeTextDoes) {
   const std::string text =
       "plain é e\u0301\u0323 \u1100\u1161\u11a8각 \uac00\u11a8 a\u030a\u212b ﾊﾟ ﬁ ক\u09c7\u09be 漢 "

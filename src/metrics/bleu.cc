@@ -121,7 +121,7 @@ std::string tokenize_13a(std::string_view text) {
   }
   std::string out;
   for (const std::string_view token : python_split(spaced)) {
-    out.append(out.empty() ? "" : " ").append(token);
+    out.append(out.empty() ? 0 : 1, ' ').append(token);
   }
   return out;
 }

@@ -9,7 +9,7 @@ namespace {
 std::vector<DocumentScores> ramp(int documents) {
   std::vector<DocumentScores> out;
   for (int i = 0; i < documents; ++i) {
-    out.push_back({"d" + std::to_string(i), 0.1 * i * (1 + i % 3), 1 + i % 3});
+    out.push_back({fmt::format("d{}", i), 0.1 * i * (1 + i % 3), 1 + i % 3});
   }
   return out;
 }

@@ -138,7 +138,7 @@ bool code_debug(std::string_view prediction, const std::vector<std::string>& lab
   std::string text = spaces_for("\n`'\"-*", prediction);
   for (const std::string_view word : {"Option", "option"}) {
     for (size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) {
-      text.replace(at, word.size(), " ");
+      text.replace(at, word.size(), 1, ' ');
     }
   }
   text = squeeze_spaces(std::move(text));
@@ -236,7 +236,7 @@ std::optional<int64_t> python_int(std::string_view text) {
     if (digit >= 0) {
       ascii.push_back(static_cast<char>('0' + digit));
     } else if (i == 0 && codes.size() > 1 && (codes[0] == U'-' || codes[0] == U'+')) {
-      ascii.append(codes[0] == U'-' ? "-" : "");
+      ascii.append(codes[0] == U'-' ? 1 : 0, '-');
     } else if (codes[i] != U'_' || !is_between) {
       return std::nullopt;
     }

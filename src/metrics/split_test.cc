@@ -20,7 +20,7 @@ TEST(Split, HashIsFixedForGood) {
 TEST(Split, PartsHaveTheirShares) {
   int counts[3] = {};
   for (int i = 0; i < 10000; ++i) {
-    ++counts[static_cast<int>(split_part("document-" + std::to_string(i)))];
+    ++counts[static_cast<int>(split_part(fmt::format("document-{}", i)))];
   }
   EXPECT_NEAR(counts[0], 7000, 200);
   EXPECT_NEAR(counts[1], 1000, 120);

@@ -70,6 +70,12 @@ double bag_f1(const std::vector<std::string>& prediction,
   return 2 * precision * recall / (precision + recall);
 }
 
+std::string between_spaces(std::string_view text) {
+  std::string out(1, ' ');
+  out.append(text).push_back(' ');
+  return out;
+}
+
 std::string quito_text(std::string_view text) {
   std::string out;
   for (const char32_t code : code_points(text)) {
@@ -91,7 +97,7 @@ std::string normalize_answer(std::string_view text) {
   const std::string plain = to_utf8(without_articles(code_points(lower)));
   std::string out;
   for (const std::string_view word : python_split(plain)) {
-    out.append(out.empty() ? "" : " ").append(word);
+    out.append(out.empty() ? 0 : 1, ' ').append(word);
   }
   return out;
 }
@@ -161,10 +167,10 @@ double contains_exactly(std::string_view prediction, std::span<const std::string
 }
 
 double contains_normalized(std::string_view prediction, std::span<const std::string> references) {
-  const std::string text = " " + normalize_answer(prediction) + " ";
+  const std::string text = between_spaces(normalize_answer(prediction));
   return best(references, "containment", [&](const std::string& reference) {
     const std::string wanted = normalize_answer(reference);
-    return !wanted.empty() && text.find(" " + wanted + " ") != std::string::npos ? 1.0 : 0.0;
+    return !wanted.empty() && text.find(between_spaces(wanted)) != std::string::npos ? 1.0 : 0.0;
   });
 }
 

@@ -74,20 +74,25 @@ double question_score(double chance, Numbers& numbers) {
   return numbers.uniform() < kPartialShare ? numbers.uniform() : 0;
 }
 
+using Sets = std::array<std::vector<DocumentScores>, 2>;
+
 // One set, scored by the methods of `models`.
-std::array<std::vector<DocumentScores>, 2> draw_set(const std::array<Model, 2>& models,
-                                                    int documents, Numbers& numbers) {
-  std::array<std::vector<DocumentScores>, 2> out;
-  for (int d = 0; d < documents; ++d) {
+Sets draw_set(const std::array<Model, 2>& models, const CoverageOptions& options,
+              Numbers& numbers) {
+  Sets out;
+  for (int d = 0; d < options.documents; ++d) {
     const double difficulty = numbers.normal();
     const double size = numbers.normal();
     const int questions = questions_of(size);
     for (size_t m = 0; m < models.size(); ++m) {
-      DocumentScores document{"", 0, questions};
+      const bool is_whole = options.draws == CoverageDraws::documents;
+      out[m].resize(out[m].size() + static_cast<size_t>(is_whole ? 1 : questions));
+      auto document = out[m].end() - (is_whole ? 1 : questions);
       for (int q = 0; q < questions; ++q) {
-        document.sum += question_score(chance(models[m], difficulty, size), numbers);
+        document->sum += question_score(chance(models[m], difficulty, size), numbers);
+        ++document->questions;
+        document += is_whole ? 0 : 1;
       }
-      out[m].push_back(document);
     }
   }
   return out;
@@ -113,7 +118,7 @@ Coverage simulate_coverage(CoverageScenario scenario, const CoverageOptions& opt
   BootstrapOptions bootstrap = options.bootstrap;
   int covered = 0, below = 0;
   for (int trial = 0; trial < options.trials; ++trial) {
-    const auto set = draw_set(models, options.documents, numbers);
+    const auto set = draw_set(models, options, numbers);
     bootstrap.seed = options.bootstrap.seed + static_cast<uint64_t>(trial);
     const Interval interval = is_paired ? bootstrap_difference(set[1], set[0], bootstrap)
                                         : bootstrap_mean(set[0], bootstrap);

@@ -23,10 +23,15 @@ inline constexpr CoverageScenario kCoverageScenarios[] = {
     CoverageScenario::difference};
 std::string_view to_string(CoverageScenario scenario) noexcept;
 
+// What is drawn again: whole documents, as bootstrap.h does, or single questions as if they were
+// independent, which is the mistake that a coverage bar must notice.
+enum class CoverageDraws { documents, questions };
+
 struct CoverageOptions {
   int documents = 50;
   int trials = 5000;
   uint64_t seed = 1;
+  CoverageDraws draws = CoverageDraws::documents;
   BootstrapOptions bootstrap{.resamples = 2000};
 };
 

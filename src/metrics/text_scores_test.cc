@@ -48,6 +48,10 @@ TEST(TextScores, EditSimilarityIsIndel) {
   EXPECT_DOUBLE_EQ(edit_similarity("é", "éa"), 2.0 / 3);  // characters, not bytes
   EXPECT_DOUBLE_EQ(longbench_code_similarity("\n# a\nfoo(b)\nx", "foo(c)"), 0.83);
   EXPECT_EQ(longbench_code_similarity("# only", "x"), 0);
+  // 7.5%, which fuzzywuzzy's arithmetic sees below the half: 3 common characters of 40 and 40.
+  const std::string left = std::string("abc").append(37, 'x');
+  const std::string right = std::string("abc").append(37, 'y');
+  EXPECT_DOUBLE_EQ(longbench_code_similarity(left, right), 0.07);
 }
 
 TEST(TextScores, HotpotPredictionsEndAtTheFirstFullStop) {

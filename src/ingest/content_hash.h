@@ -6,7 +6,7 @@
 
 namespace offbook::ingest {
 
-// Hash of a file's bytes (Document::content_hash). About 10 GB/s.
+// Hash of a file's bytes (Document::content_hash).
 std::string hash_bytes(std::span<const std::byte> bytes);
 
 // Hash of a path (Document::id).

@@ -82,7 +82,7 @@ class Utf16Decoder {
     }
     if (bytes_.size() % 2 != 0) {
       append_utf8(out.text, 0xFFFD);
-      out.warnings.push_back("the last byte is half of a UTF-16 unit; read as U+FFFD");
+      out.warnings.emplace_back("the last byte is half of a UTF-16 unit; read as U+FFFD");
     }
     if (lone_ > 0) {
       out.warnings.push_back(fmt::format("{} unpaired UTF-16 surrogates read as U+FFFD", lone_));

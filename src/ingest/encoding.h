@@ -20,7 +20,7 @@ struct DecodedText {
 // ISO-8859-1 where no byte is in 0x80…0x9F. Everything but a mark, UTF-8 and a declaration is named
 // in a warning. Not UTF-8 by declaration only: valid UTF-8 wins over it.
 // Unsupported for bytes that are no text: NUL bytes or more than 1 control character in 50.
-// Thread-safe; about 1 GB/s for ASCII; memory: the text.
+// Thread-safe; memory: the text.
 DecodedText decode_text(std::span<const std::byte> bytes, std::string_view declared = {});
 
 // The encoding an HTML or XML file declares in its first 1,024 bytes; empty where it does not.

@@ -15,7 +15,7 @@ struct Character {
 };
 Character character_at(std::string_view text, size_t at) noexcept;
 
-// Length of the longest valid UTF-8 prefix. ASCII at about 8 GB/s.
+// Length of the longest valid UTF-8 prefix; ASCII eight bytes at a time.
 size_t valid_utf8_prefix(std::string_view text) noexcept;
 
 // Appends a code point; U+FFFD for one that UTF-8 does not have (surrogates, above 0x10FFFF).

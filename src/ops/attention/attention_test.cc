@@ -103,6 +103,41 @@ TEST(Attention, MixesTypesOfQueriesAndKeys) {
   }
 }
 
+TEST(Attention, BackwardEqualsTheReference) {
+  for (const Layout& l : layouts()) {
+    for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
+      check("attention_backward " + std::string(dtype_info(dtype).name) + " " + l.name,
+            dtype == Dtype::f32 ? testing::f32_tolerance(1000) : testing::bf16_tolerance(),
+            [&](auto& ctx, auto& c) {
+              const AttentionArgs a = args_of(c, l, dtype, {});
+              attention(ctx, a);
+              attention_backward(ctx, {.forward = a,
+                                       .d_out = c.input(dtype, a.q.shape()),
+                                       .d_q = c.inout(Dtype::f32, a.q.shape()),
+                                       .d_k = c.inout(Dtype::f32, a.k.shape()),
+                                       .d_v = c.inout(Dtype::f32, a.v.shape())});
+            });
+    }
+  }
+}
+
+TEST(Attention, BackwardAddsToBf16Gradients) {
+  const Layout l{"bf16 gradients", 6, 2, 64, packed({30, 5}, 65)};
+  for (const Compute compute : {Compute::f32, Compute::bf16}) {
+    check("attention_backward into bf16", testing::bf16_tolerance(),
+          [&](auto& ctx, auto& c) {
+            const AttentionArgs a = args_of(c, l, Dtype::bf16, {});
+            attention(ctx, a);
+            attention_backward(ctx, {.forward = a,
+                                     .d_out = c.input(Dtype::f32, a.q.shape()),
+                                     .d_q = c.inout(Dtype::bf16, a.q.shape()),
+                                     .d_k = c.inout(Dtype::bf16, a.k.shape()),
+                                     .d_v = c.inout(Dtype::bf16, a.v.shape())});
+          },
+          {.compute = compute});
+  }
+}
+
 // Host tensors for the cases below, which look at single elements.
 class AttentionOnHost : public ::testing::TestWithParam<Backend> {
  protected:
@@ -182,6 +217,51 @@ TEST_P(AttentionOnHost, AllocatesNothingInSteadyState) {
   attention(ctx_, a);
   EXPECT_EQ(arena_.blocks_allocated(), blocks);
   EXPECT_EQ(arena_.mark().used, mark.used);
+}
+
+// Σ out · d_out in double: the loss whose gradient attention_backward computes.
+double loss(const ExecutionContext& ctx, const AttentionBackwardArgs& b) {
+  attention(ctx, b.forward);
+  double sum = 0;
+  for (int64_t i = 0; i < b.d_out.numel(); ++i) {
+    sum += static_cast<double>(b.forward.out.data<float>()[i]) * b.d_out.data<float>()[i];
+  }
+  return sum;
+}
+
+void expect_central_differences(const ExecutionContext& reference, const AttentionBackwardArgs& b,
+                                const Tensor& x, const Tensor& d_x) {
+  constexpr float kStep = 1.0f / 64;  // truncation 1e-4, rounding of out 1e-5
+  for (int64_t i = 0; i < x.numel(); ++i) {
+    const float at = x.data<float>()[i];
+    x.data<float>()[i] = at + kStep;
+    const double above = loss(reference, b);
+    x.data<float>()[i] = at - kStep;
+    const double below = loss(reference, b);
+    x.data<float>()[i] = at;
+    EXPECT_NEAR(d_x.data<float>()[i], (above - below) / (2 * kStep), 2e-3) << i;
+  }
+}
+
+TEST_P(AttentionOnHost, GradientsAreThoseOfCentralDifferences) {
+  for (const Layout& l : {Layout{"", 4, 2, 8, packed({3, 2}, 2)},
+                          Layout{"", 2, 2, 8, packed({4}, 3), Mask::causal, 2},
+                          Layout{"", 2, 1, 8, packed({3, 2}), Mask::full}}) {
+    Case c = make_case(6);
+    const AttentionArgs a = args_of(c, l, Dtype::f32, {});
+    const AttentionBackwardArgs b{.forward = a,
+                                  .d_out = c.input(Dtype::f32, a.q.shape()),
+                                  .d_q = Tensor::zeros(Dtype::f32, a.q.shape()),
+                                  .d_k = Tensor::zeros(Dtype::f32, a.k.shape()),
+                                  .d_v = Tensor::zeros(Dtype::f32, a.v.shape())};
+    attention(ctx_, a);
+    attention_backward(ctx_, b);
+    ExecutionContext reference = ctx_;
+    reference.backend = Backend::reference;
+    expect_central_differences(reference, b, a.q, b.d_q);
+    expect_central_differences(reference, b, a.k, b.d_k);
+    expect_central_differences(reference, b, a.v, b.d_v);
+  }
 }
 
 TEST(Attention, HandCase) {

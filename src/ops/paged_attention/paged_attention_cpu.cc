@@ -1,9 +1,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include "src/backend/cpu/isa_begin.h"
 #include "src/ops/attention/problem.h"
 #include "src/ops/registry.h"
+
+// Plain x86-64 above, vectors below; the comments keep clang-format from sorting across.
+#include "src/backend/cpu/isa_begin.h"
 //
 #include "src/ops/attention/forward.h"
 #include "src/ops/rope/rotate.h"

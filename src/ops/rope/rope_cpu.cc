@@ -1,8 +1,10 @@
 #include <cmath>
 
-#include "src/backend/cpu/isa_begin.h"
 #include "src/ops/dispatch.h"
 #include "src/ops/registry.h"
+
+// Plain x86-64 above, vectors below; the comments keep clang-format from sorting across.
+#include "src/backend/cpu/isa_begin.h"
 //
 #include "src/ops/rope/rotate.h"
 

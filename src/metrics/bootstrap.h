@@ -38,9 +38,11 @@ struct Interval {
 // Question-weighted mean. InvalidArgument for fewer than two documents (one says nothing of the
 // next), a document without questions, or options out of range.
 //
-// Percentile interval, its level widened for few documents ("expanded percentile", Hesterberg 2015,
-// section 5.2): the plain one covers 93.9% with 50 documents where this covers 95%; measured in
-// bench/bars/bootstrap_coverage. Cost: resamples × documents, about 2 ns each.
+// Percentile interval, its level widened for few documents ("expanded percentile", Hesterberg 2015),
+// where long documents count for more: their effective number is (Σ questions)² / Σ questions².
+// With 50 documents of very different size it covers 94.8–95.3% (10,000 simulated sets,
+// bench/bars/bootstrap_coverage); 93.9% where long documents are also harder. Cost: resamples ×
+// documents, at most 5 ns each.
 Interval bootstrap_mean(std::span<const DocumentScores> scores,
                         const BootstrapOptions& options = {});
 

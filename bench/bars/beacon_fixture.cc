@@ -37,6 +37,11 @@ Tensor as_f32(const Tensor& t) {
   return out;
 }
 
+std::shared_ptr<const model::SafetensorsModel> open_one(const std::filesystem::path& path) {
+  return std::make_shared<model::SafetensorsModel>(
+      std::vector<std::shared_ptr<const model::SafetensorsFile>>{model::SafetensorsFile::open(real_file_system(), path)});
+}
+
 // The fixture stacks q, k, v and gate, up over one a: here each matrix has its own rows of b.
 BeaconWeights read_fixture(const model::SafetensorsModel& file, const model::ModelConfig& config) {
   using model::LoraTarget;
@@ -81,8 +86,7 @@ class Fixture {
         ctx_{.backend = backend::best_cpu_backend(), .compute = backend::Compute::bf16, .pool = &pool_, .arena = &arena_},
         files_(model::open_model(real_file_system(), bars::model_directory() / "smollm2-135m-instruct")),
         base_(ctx_, files_.config, dequantised(ctx_, load_llama_weights(files_), Dtype::bf16)),
-        weights_(read_fixture(*model::SafetensorsModel::open(
-                                  real_file_system(), bars::data_directory() / "prestudy/beacon_smollm2.safetensors"),
+        weights_(read_fixture(*open_one(bars::data_directory() / "prestudy/beacon_smollm2.safetensors"),
                               files_.config)),
         writer_(ctx_, files_.config, merged(ctx_, base_.weights(), weights_.lora, Dtype::bf16)) {}
 
@@ -168,7 +172,7 @@ int run(const bars::Options& options) {
   const auto file = real_file_system().open(folder / "expected.json");
   const auto expected = nlohmann::json::parse(reinterpret_cast<const char*>(file->bytes().data()),
                                               reinterpret_cast<const char*>(file->bytes().data()) + file->bytes().size());
-  const auto windows = model::SafetensorsModel::open(real_file_system(), folder / "windows.safetensors");
+  const auto windows = open_one(folder / "windows.safetensors");
   const std::vector<int32_t> starts{945, 1135};  // metadata recall_starts of the windows file
   Fixture fixture(backend::default_thread_count());
   bool holds = true;

@@ -157,6 +157,14 @@ TEST(Gradient, RowsAndMeans) {
   });
 }
 
+TEST(Gradient, EmbeddingAndCrossEntropy) {
+  const Tensor ids = ints({1, 3, 1, 0});
+  const Tensor targets = ints({2, -1, 4, 0});
+  GradientCheck().input({5, 6}).input({7, 6}).run([&](const Graph& g, const auto& in) {
+    return linear_cross_entropy(g, embedding(g, ids, in[0], Dtype::f32), in[1], targets);
+  });
+}
+
 TEST(Gradient, CheckpointGivesTheSame) {
   GradientCheck().input({4, 6}).input({6, 6}).input({6}).run([](const Graph& g, const auto& in) {
     Tensor x = in[0];

@@ -5,8 +5,8 @@
 // exit: 0 all ids equal, 1 not, 4 a file is missing
 #include "tests/golden/tokenizer_pairs.h"
 
-#include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <functional>
 
 #include <fmt/format.h>
@@ -84,16 +84,30 @@ std::vector<Row> open_all(const Paths& paths, bool is_sabotaged) {
   return rows;
 }
 
+// CPU time of this thread: the machine may be busy with other things.
+double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
 double megabytes_per_second(const text::Tokenizer& tokenizer,
                             const std::vector<golden::TokenizerPair>& pairs) {
   size_t bytes = 0;
-  const auto start = std::chrono::steady_clock::now();
+  const double start = cpu_seconds();
   for (const auto& pair : pairs) {
     bytes += pair.line.size();
     tokenizer.encode(pair.line, text::EncodeOptions{});
   }
-  const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
-  return static_cast<double>(bytes) / 1e6 / spent.count();
+  return static_cast<double>(bytes) / 1e6 / (cpu_seconds() - start);
+}
+
+// What a text without a single space costs, which naive merging makes quadratic.
+double seconds_for_one_word(const text::Tokenizer& tokenizer, size_t bytes) {
+  std::string word;
+  for (uint32_t state = 1; word.size() < bytes;) {
+    state = state * 1664525 + 1013904223;
+    word.push_back(static_cast<char>('a' + (state >> 24) % 26));
+  }
+  const double start = cpu_seconds();
+  tokenizer.encode(word, text::EncodeOptions{});
+  return cpu_seconds() - start;
 }
 
 int run(const Paths& paths, bool is_sabotaged) {
@@ -109,8 +123,9 @@ int run(const Paths& paths, bool is_sabotaged) {
         fmt::print("{}\n", difference);
       }
     }
-    fmt::print("{:26} {:6} lines, {:5} unequal, {:6.1f} MB/s\n", row.shown, pairs.size(),
-               row_unequal, megabytes_per_second(*row.tokenizer, pairs));
+    fmt::print("{:26} {:6} lines, {:5} unequal, {:5.1f} MB/s, a word of 1 MB in {:.2f} s\n",
+               row.shown, pairs.size(), row_unequal, megabytes_per_second(*row.tokenizer, pairs),
+               seconds_for_one_word(*row.tokenizer, 1'000'000));
     unequal += row_unequal;
     compared += pairs.size();
   }

@@ -37,13 +37,30 @@ bool is_stable(char32_t code, NormalForm form) noexcept {
 
 }  // namespace
 
-ByteSpan SpanMap::byte_source(uint64_t at) const noexcept {
-  const auto next = std::upper_bound(edits_.begin(), edits_.end(), at,
-                                     [](uint64_t a, const Edit& e) { return a < e.out_begin; });
-  if (next == edits_.begin()) {
+ByteSpan SpanMap::byte_source(uint64_t at, Cursor& cursor) const noexcept {
+  size_t& next = cursor.next;
+  const auto begins_after = [this](uint64_t place, size_t i) {
+    return place < edits_[i].out_begin;
+  };
+  constexpr size_t kSteps = 8;  // a neighbour is near; anything else is searched for
+  size_t steps = 0;
+  if (next > 0 && begins_after(at, next - 1)) {
+    steps = kSteps;
+  }
+  while (steps < kSteps && next < edits_.size() && !begins_after(at, next)) {
+    ++next;
+    ++steps;
+  }
+  if (steps == kSteps) {
+    next = static_cast<size_t>(
+        std::upper_bound(edits_.begin(), edits_.end(), at,
+                         [](uint64_t a, const Edit& e) { return a < e.out_begin; }) -
+        edits_.begin());
+  }
+  if (next == 0) {
     return {at, at + 1};
   }
-  const Edit& edit = *(next - 1);
+  const Edit& edit = edits_[next - 1];
   if (at < edit.out_end) {
     return {edit.source_begin, edit.source_end};
   }
@@ -51,12 +68,12 @@ ByteSpan SpanMap::byte_source(uint64_t at) const noexcept {
   return {source, source + 1};
 }
 
-ByteSpan SpanMap::to_source(ByteSpan span) const noexcept {
+ByteSpan SpanMap::to_source(ByteSpan span, Cursor& cursor) const noexcept {
   if (edits_.empty()) {
     return span;
   }
-  const uint64_t begin = byte_source(span.begin).begin;
-  return {begin, span.end > span.begin ? byte_source(span.end - 1).end : begin};
+  const uint64_t begin = byte_source(span.begin, cursor).begin;
+  return {begin, span.end > span.begin ? byte_source(span.end - 1, cursor).end : begin};
 }
 
 void AlignedBuilder::replace(std::string_view out, uint64_t source_bytes) {

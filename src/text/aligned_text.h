@@ -22,11 +22,20 @@ class SpanMap {
   void add(const Edit& edit) { edits_.push_back(edit); }  // in order of out_begin
   bool is_identity() const noexcept { return edits_.empty(); }
 
+  // Where the last lookup ended; lookups that rise through the text then cost O(1) each.
+  struct Cursor {
+    size_t next = 0;  // edits before it begin at or before the place looked up last
+  };
+
   // The source of out[span]; an edit is never split. An empty span maps to one place.
-  ByteSpan to_source(ByteSpan span) const noexcept;
+  ByteSpan to_source(ByteSpan span, Cursor& cursor) const noexcept;
+  ByteSpan to_source(ByteSpan span) const noexcept {
+    Cursor cursor;
+    return to_source(span, cursor);
+  }
 
  private:
-  ByteSpan byte_source(uint64_t at) const noexcept;
+  ByteSpan byte_source(uint64_t at, Cursor& cursor) const noexcept;
 
   std::vector<Edit> edits_;
 };

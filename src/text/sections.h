@@ -22,21 +22,25 @@ class TokenSink {
     changed_ = nullptr;
   }
   // From here on places are in a changed form of the section; `map` (not owned) leads back to it.
-  void set_changed(const SpanMap& map) { changed_ = map.is_identity() ? nullptr : &map; }
+  void set_changed(const SpanMap& map) {
+    changed_ = map.is_identity() ? nullptr : &map;
+    cursor_ = {};
+  }
 
   void add(int32_t id, uint64_t begin, uint64_t end) {
     ByteSpan span{begin, end};
     if (changed_ != nullptr) {
-      span = changed_->to_source(span);
+      span = changed_->to_source(span, cursor_);
     }
     out_.ids.push_back(id);
-    out_.spans.push_back(repair_.to_source({span.begin + base_, span.end + base_}));
+    out_.spans.push_back(repair_.to_source({span.begin + base_, span.end + base_}, repair_cursor_));
   }
 
  private:
   Encoding& out_;
   const SpanMap& repair_;
   const SpanMap* changed_ = nullptr;
+  SpanMap::Cursor cursor_, repair_cursor_;
   uint64_t base_ = 0;
 };
 

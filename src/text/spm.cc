@@ -198,7 +198,7 @@ class SpmTokenizer final : public Tokenizer {
         emit_cached(cached, at, sink);
       } else {
         merge_word(word, symbols);
-        emit(word, at, symbols, unknown, sink);
+        emit(word, at, symbols, unknown, cached, sink);
       }
       at = end;
     }
@@ -226,8 +226,7 @@ class SpmTokenizer final : public Tokenizer {
   }
 
   void emit(std::string_view word, uint64_t at, const std::vector<Symbol>& symbols,
-            Unknown& unknown, TokenSink& sink) const {
-    std::vector<int32_t> ids;
+            Unknown& unknown, std::vector<int32_t>& ids, TokenSink& sink) const {
     bool is_spelled = true;
     for (const Symbol& symbol : symbols) {
       if (symbol.id < 0 && byte_ids_[0] < 0) {

@@ -55,8 +55,8 @@ std::vector<std::byte> encode_artefact(const Artefact& artefact);
 std::string artefact_id(std::span<const std::byte> file);
 
 // Tensors are views into `file` and keep it alive. Throws Corrupt (damage, with path and offset) or
-// Unsupported (newer version, unknown kind). Cost: one pass over the bytes for the checksum (about
-// 10 GB/s when cached), no copy.
+// Unsupported (newer version, unknown kind). Cost: one pass over the bytes for the checksum, no
+// copy.
 Artefact decode_artefact(std::shared_ptr<const ReadableFile> file, std::string_view path);
 
 // The artefacts of one corpus. Thread-safe: files are immutable and renamed into place.

@@ -133,7 +133,7 @@ Database::Database(const DatabaseOptions& options)
     if (!options.vfs.empty()) {
       execute("PRAGMA locking_mode = EXCLUSIVE");
     }
-    // 64 MiB of cache: a commit batch of ingest then fits without being written twice.
+    // 64 MiB of cache, meant to hold a commit batch of ingest.
     execute("PRAGMA foreign_keys = ON; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY");
     if (!is_read_only_) {
       execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");

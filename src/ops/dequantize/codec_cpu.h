@@ -50,11 +50,14 @@ inline __m256i fifth_bits(const uint8_t* p) {
   return _mm256_and_si256(set, _mm256_set1_epi8(16));
 }
 
+// kGroups: of a block; kBytes: of a block. Constants, so that kernels unroll over a super-block.
 template <Dtype kType>
 struct Codec;
 
 template <>
 struct Codec<Dtype::q8_0> {
+  static constexpr int kGroups = 1;
+  static constexpr int kBytes = 34;
   static constexpr int kOffset = 128;
   static constexpr bool kMinimum = false;
   static Group group(const uint8_t* b, int) {
@@ -65,6 +68,8 @@ struct Codec<Dtype::q8_0> {
 
 template <>
 struct Codec<Dtype::q4_0> {
+  static constexpr int kGroups = 1;
+  static constexpr int kBytes = 18;
   static constexpr int kOffset = 8;
   static constexpr bool kMinimum = false;
   static Group group(const uint8_t* b, int) {
@@ -75,6 +80,8 @@ struct Codec<Dtype::q4_0> {
 
 template <>
 struct Codec<Dtype::q4_1> {
+  static constexpr int kGroups = 1;
+  static constexpr int kBytes = 20;
   static constexpr int kOffset = 0;
   static constexpr bool kMinimum = true;
   static Group group(const uint8_t* b, int) {
@@ -85,6 +92,8 @@ struct Codec<Dtype::q4_1> {
 
 template <>
 struct Codec<Dtype::q5_0> {
+  static constexpr int kGroups = 1;
+  static constexpr int kBytes = 22;
   static constexpr int kOffset = 16;
   static constexpr bool kMinimum = false;
   static Group group(const uint8_t* b, int) {
@@ -95,6 +104,8 @@ struct Codec<Dtype::q5_0> {
 
 template <>
 struct Codec<Dtype::q5_1> {
+  static constexpr int kGroups = 1;
+  static constexpr int kBytes = 24;
   static constexpr int kOffset = 0;
   static constexpr bool kMinimum = true;
   static Group group(const uint8_t* b, int) {
@@ -120,6 +131,8 @@ inline __m256i k_nibbles(const uint8_t* quants, int g) {
 
 template <>
 struct Codec<Dtype::q4_k> {
+  static constexpr int kGroups = 8;
+  static constexpr int kBytes = 144;
   static constexpr int kOffset = 0;
   static constexpr bool kMinimum = true;
   static Group group(const uint8_t* b, int g) { return k_group(b, g, k_nibbles(b + 16, g)); }
@@ -127,6 +140,8 @@ struct Codec<Dtype::q4_k> {
 
 template <>
 struct Codec<Dtype::q5_k> {
+  static constexpr int kGroups = 8;
+  static constexpr int kBytes = 176;
   static constexpr int kOffset = 0;
   static constexpr bool kMinimum = true;
   static Group group(const uint8_t* b, int g) {
@@ -139,6 +154,8 @@ struct Codec<Dtype::q5_k> {
 
 template <>
 struct Codec<Dtype::q6_k> {
+  static constexpr int kGroups = 8;
+  static constexpr int kBytes = 210;
   static constexpr int kOffset = 32;
   static constexpr bool kMinimum = false;
   static Group group(const uint8_t* b, int g) {

@@ -41,9 +41,10 @@ inline void store_half(__m128i q, float scale, float minimum, T* to) {
 }
 
 template <typename C, typename T>
-void decode_blocks(C, const DtypeInfo& info, const uint8_t* from, int64_t count, T* to) {
-  for (int64_t i = 0; i < count; i += info.block_elems, from += info.block_bytes) {
-    for (int g = 0; g < info.block_elems / 32; ++g) {
+void decode_blocks(C, const uint8_t* from, int64_t count, T* to) {
+  for (int64_t i = 0; i < count; i += C::kGroups * 32, from += C::kBytes) {
+#pragma GCC unroll 8
+    for (int g = 0; g < C::kGroups; ++g) {
       const Group group = C::group(from, g);
       T* at = to + i + g * 32;
       store_half<C>(_mm256_castsi256_si128(group.q), group.scale[0], group.minimum, at);
@@ -82,9 +83,8 @@ void decode_any(Dtype dtype, const std::byte* from, int64_t count, T* to) {
     decode_plain(dtype, from, count, to);
     return;
   }
-  const DtypeInfo& info = dtype_info(dtype);
   with_codec(dtype, [&](auto codec) {
-    decode_blocks(codec, info, reinterpret_cast<const uint8_t*>(from), count, to);
+    decode_blocks(codec, reinterpret_cast<const uint8_t*>(from), count, to);
   });
 }
 

@@ -234,41 +234,64 @@ inline float sum8(__m256 v) {
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
-// sums[r][0] = activation row r · one quantised weight row.
-template <int kRows, typename C>
-void dot_int8(const DtypeInfo& info, const std::byte* weight, const Int8Rows& x, int64_t first_row,
+// sums[r][c] = activation row r · quantised weight row c for kRows rows and kColumns weight rows.
+template <int kRows, int kColumns, typename C>
+void dot_int8(const uint8_t* weight, int64_t row_bytes, const Int8Rows& x, int64_t first_row,
               float (*sums)[kColumnsPerTask]) {
   const int64_t groups = x.scales.dim(1);
   const auto* values = x.values.data<int8_t>() + first_row * groups * 32;
   const auto* offsets = x.offsets.data<int32_t>() + first_row * groups * 8;
   const auto* scales = x.scales.data<float>() + first_row * groups;
   const auto* totals = x.sums.data<float>() + first_row * groups;
-  __m256 acc[kRows];
-  float minima[kRows] = {};
-  for (__m256& v : acc) {
-    v = _mm256_setzero_ps();
+  __m256 acc[kRows][kColumns];
+  float minima[kRows][kColumns] = {};
+  for (auto& row : acc) {
+    for (__m256& v : row) {
+      v = _mm256_setzero_ps();
+    }
   }
-  const auto* block = reinterpret_cast<const uint8_t*>(weight);
-  const int in_block = info.block_elems / 32;
-  for (int64_t first = 0; first < groups; first += in_block, block += info.block_bytes) {
-    for (int i = 0; i < in_block; ++i) {
-      const Group w = C::group(block, i);
-      const __m256 scale = _mm256_set_m128(_mm_set1_ps(w.scale[1]), _mm_set1_ps(w.scale[0]));
-      const int64_t g = first + i;
+  for (int64_t first = 0; first < groups; first += C::kGroups, weight += C::kBytes) {
 #pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r) {
-        const int64_t at = r * groups + g;
-        const __m256i products = group_products<C>(w.q, values + at * 32, offsets + at * 8);
-        acc[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(products),
-                                 _mm256_mul_ps(scale, _mm256_set1_ps(scales[at])), acc[r]);
-        if constexpr (C::kMinimum) {
-          minima[r] += w.minimum * totals[at];
+    for (int i = 0; i < C::kGroups; ++i) {
+#pragma GCC unroll 4
+      for (int c = 0; c < kColumns; ++c) {
+        const Group w = C::group(weight + c * row_bytes, i);
+        const __m256 scale = _mm256_set_m128(_mm_set1_ps(w.scale[1]), _mm_set1_ps(w.scale[0]));
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r) {
+          const int64_t at = r * groups + first + i;
+          const __m256i products = group_products<C>(w.q, values + at * 32, offsets + at * 8);
+          const __m256 both = _mm256_mul_ps(scale, _mm256_set1_ps(scales[at]));
+          acc[r][c] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(products), both, acc[r][c]);
+          if constexpr (C::kMinimum) {
+            minima[r][c] += w.minimum * totals[at];
+          }
         }
       }
     }
   }
   for (int r = 0; r < kRows; ++r) {
-    sums[r][0] = sum8(acc[r]) + minima[r];
+    for (int c = 0; c < kColumns; ++c) {
+      sums[r][c] = sum8(acc[r][c]) + minima[r][c];
+    }
+  }
+}
+
+// Several weight rows at a time hide the latency of one row's chain of additions.
+template <int kRows, typename C>
+void dot_int8_tile(const LinearArgs& a, const Int8Rows& x, const Part& part,
+                   float (&sums)[kRowsAtOnce][kColumnsPerTask]) {
+  constexpr int kColumns = kRows <= 2 ? 4 : kRows <= 4 ? 2 : 1;
+  const int64_t row_bytes = a.weight.row_stride_bytes();
+  const auto* weight = reinterpret_cast<const uint8_t*>(a.weight.row_raw(part.col));
+  int64_t c = 0;
+  for (; c + kColumns <= part.cols; c += kColumns) {
+    dot_int8<kRows, kColumns, C>(weight + c * row_bytes, row_bytes, x, part.row,
+                                 reinterpret_cast<float(*)[kColumnsPerTask]>(&sums[0][c]));
+  }
+  for (; c < part.cols; ++c) {
+    dot_int8<kRows, 1, C>(weight + c * row_bytes, row_bytes, x, part.row,
+                          reinterpret_cast<float(*)[kColumnsPerTask]>(&sums[0][c]));
   }
 }
 
@@ -302,18 +325,12 @@ void linear_rows(const ExecutionContext& ctx, const LinearArgs& a) {
 
 void linear_rows_int8(const ExecutionContext& ctx, const LinearArgs& a) {
   backend::ArenaScope scope(*ctx.arena);
-  const DtypeInfo& info = dtype_info(a.weight.dtype());
   with_codec(a.weight.dtype(), [&](auto codec) {
     using C = decltype(codec);
     const Int8Rows x = quantise_rows(ctx, a.x, C::kOffset);
     for_row_tiles(ctx, a, 0, [&](const Part& part, std::byte*) {
       float sums[kRowsAtOnce][kColumnsPerTask];
-      with_rows(part.rows, [&](auto count) {
-        for (int64_t c = 0; c < part.cols; ++c) {
-          dot_int8<count.value, C>(info, a.weight.row_raw(part.col + c), x, part.row,
-                                   reinterpret_cast<float(*)[kColumnsPerTask]>(&sums[0][c]));
-        }
-      });
+      with_rows(part.rows, [&](auto count) { dot_int8_tile<count.value, C>(a, x, part, sums); });
       write_rows(a, sums, part);
     });
   });

@@ -1,0 +1,128 @@
+#include "src/train/lora_task.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "src/autograd/functional.h"
+#include "src/backend/transfer.h"
+#include "src/base/random.h"
+#include "src/ops/registry.h"
+
+namespace offbook::train {
+namespace {
+
+void check(const std::vector<TrainingSequence>& sequences, int64_t window) {
+  for (const TrainingSequence& s : sequences) {
+    OB_REQUIRE(s.first_target >= 1 && s.first_target < static_cast<int32_t>(s.tokens.size()), InvalidArgument,
+               "a training sequence of {} tokens has its first target at {}", s.tokens.size(), s.first_target);
+    OB_REQUIRE(static_cast<int64_t>(s.tokens.size()) <= window, InvalidArgument,
+               "a training sequence of {} tokens is longer than the model's window of {}", s.tokens.size(), window);
+  }
+}
+
+}  // namespace
+
+std::vector<Parameter> lora_parameters(const backend::ExecutionContext& ctx, const model::LoraAdapter& adapter) {
+  std::vector<Parameter> out;
+  for (size_t layer = 0; layer < adapter.layers.size(); ++layer) {
+    for (int t = 0; t < model::kLoraTargets; ++t) {
+      const model::LoraPair& pair = adapter.layers[layer][static_cast<size_t>(t)];
+      if (pair.a.defined()) {
+        const std::string name =
+            fmt::format("layers.{}.{}", layer, model::to_string(static_cast<model::LoraTarget>(t)));
+        out.push_back(make_parameter(ctx, name + ".a", pair.a));
+        out.push_back(make_parameter(ctx, name + ".b", pair.b));
+      }
+    }
+  }
+  return out;
+}
+
+LoraTask::LoraTask(const backend::ExecutionContext& ctx, const model::Llama& model, model::LoraAdapter& adapter,
+                   std::vector<TrainingSequence> training, std::vector<TrainingSequence> held_out,
+                   const LoraTaskOptions& options)
+    : model_(model),
+      adapter_(adapter),
+      training_(std::move(training)),
+      held_out_(std::move(held_out)),
+      options_(options),
+      parameters_(lora_parameters(ctx, adapter)) {
+  OB_REQUIRE(!training_.empty(), InvalidArgument, "there is nothing to train on");
+  check(training_, model.config().max_positions);
+  check(held_out_, model.config().max_positions);
+}
+
+LossSum LoraTask::micro_batch(const Graph& g, uint64_t seed) {
+  Random random(seed);
+  std::vector<const TrainingSequence*> batch;
+  int64_t tokens = 0;
+  for (size_t tries = 0; tries < training_.size(); ++tries) {
+    const TrainingSequence* s = &training_[random.below(training_.size())];
+    if (!batch.empty() && tokens + static_cast<int64_t>(s->tokens.size()) > options_.micro_batch_tokens) {
+      break;
+    }
+    if (std::find(batch.begin(), batch.end(), s) == batch.end()) {
+      batch.push_back(s);
+      tokens += static_cast<int64_t>(s->tokens.size());
+    }
+  }
+  return run(g, batch);
+}
+
+std::optional<LossSum> LoraTask::evaluate(const Graph& g) {
+  if (held_out_.empty()) {
+    return std::nullopt;
+  }
+  LossSum total;
+  for (const TrainingSequence& s : held_out_) {
+    backend::ArenaScope scope(*g.ctx.arena);
+    const TrainingSequence* one = &s;
+    const LossSum part = run(g, std::span(&one, 1));
+    total.sum += part.sum;
+    total.count += part.count;
+  }
+  return total;
+}
+
+LossSum LoraTask::run(const Graph& g, std::span<const TrainingSequence* const> batch) {
+  std::vector<int32_t> ids;
+  std::vector<int32_t> positions;
+  std::vector<int32_t> rows;     // whose next token is a target
+  std::vector<int32_t> targets;
+  std::vector<model::PackedSequence> sequences;
+  for (const TrainingSequence* s : batch) {
+    const auto begin = static_cast<int32_t>(ids.size());
+    const auto n = static_cast<int32_t>(s->tokens.size());
+    for (int32_t i = 0; i < n; ++i) {
+      ids.push_back(s->tokens[static_cast<size_t>(i)]);
+      positions.push_back(i);
+      if (i >= s->first_target) {
+        rows.push_back(begin + i - 1);
+        targets.push_back(s->tokens[static_cast<size_t>(i)]);
+      }
+    }
+    sequences.push_back({.length = n});
+  }
+  const auto ints = [&](const std::vector<int32_t>& v) {
+    return model::make_ints(g.ctx, v, {static_cast<int64_t>(v.size())});
+  };
+  auto path = std::make_shared<model::PackedAttention>(
+      g.ctx, model_.config(), model_.inv_freq(),
+      model::PackedAttention::Options{.sequences = sequences, .positions = positions});
+  if (g.tape != nullptr) {
+    g.tape->keep_alive(path);
+  }
+  const Tensor hidden = model_.run(g, model_.embed(g, ints(ids), options_.activations), *path,
+                                   {.adapters = {.one = &adapter_}, .checkpointing = options_.checkpointing});
+  // Only rows with a target meet the vocabulary.
+  const Tensor wanted = autograd::gather_rows(g, hidden, ints(rows));
+  const Tensor losses = autograd::linear_cross_entropy(g, wanted, model_.weights().lm_head, ints(targets));
+  if (g.tape != nullptr) {
+    ops::fill(g.ctx, {.value = 1, .out = g.tape->target(losses).tensor});
+  }
+  std::vector<float> values(targets.size());
+  backend::download(g.ctx, losses, std::as_writable_bytes(std::span(values)));
+  return {std::accumulate(values.begin(), values.end(), 0.0), static_cast<double>(values.size())};
+}
+
+}  // namespace offbook::train

@@ -111,7 +111,7 @@ TEST(ReadMarkdown, TanglesAreRefusedAtALimit) {
     deep += "> ";
   }
   EXPECT_THAT(refusal("a.md", deep + "x"), HasSubstr("nested more than 512"));
-  EXPECT_THAT(refusal("a.md", std::string(200'000, '[') + "x"), HasSubstr("nested more than 512"));
+  EXPECT_THAT(refusal("a.md", std::string(200'000, '[')), HasSubstr("nested more than 512"));
   ReadOptions tight;
   tight.limits.max_parser_bytes = 10'000;
   EXPECT_THAT(refusal("a.md", std::string(50'000, 'a'), tight), HasSubstr("more memory"));

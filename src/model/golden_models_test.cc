@@ -1,0 +1,133 @@
+// The default models against Hugging Face transformers and sentence-transformers (tools/golden/model.py).
+// Needs OFFBOOK_MODELS.
+#include <cstdlib>
+
+#include <nlohmann/json.hpp>
+
+#include "src/model/golden.h"
+#include "src/model/import/tokenizer_source.h"
+#include "src/model/sentence_encoder.h"
+
+namespace offbook::model {
+namespace {
+
+std::filesystem::path models() {
+  const char* value = std::getenv("OFFBOOK_MODELS");
+  OB_REQUIRE(value != nullptr, InvalidArgument, "OFFBOOK_MODELS names the model directory");
+  return value;
+}
+
+struct Comparison {
+  double nmse;
+  double kl;        // mean over the kept rows, of the softmax over the kept part of the vocabulary
+  double loss_gap;  // of the mean next-token loss
+};
+
+class SmolLm2 : public testing::Test {
+ protected:
+  Comparison compare(backend::Backend backend, backend::Compute compute) {
+    const auto golden =
+        SafetensorsFile::open(real_file_system(), "tests/golden/model/smollm2.safetensors");
+    const ModelFiles files = open_model(real_file_system(), models() / "smollm2-135m-instruct");
+    backend::ThreadPool pool(2);
+    backend::Arena arena;
+    const backend::ExecutionContext ctx{.backend = backend, .compute = compute, .pool = &pool, .arena = &arena};
+    const Llama model(ctx, files.config, load_llama_weights(files));
+    const std::vector<int32_t> ids = ints_of(golden->tensor("ids"));
+    const Tensor logits = all_logits(ctx, model, ids);
+
+    const Tensor want = golden->tensor("logits");
+    const std::vector<int32_t> rows = ints_of(golden->tensor("rows"));
+    const std::vector<int32_t> kept = ints_of(golden->tensor("vocab"));
+    const Tensor got = Tensor::empty(Dtype::f32, want.shape());
+    for (size_t r = 0; r < rows.size(); ++r) {
+      for (size_t i = 0; i < kept.size(); ++i) {
+        got.data<float>()[r * kept.size() + i] = logits.data<float>()[rows[r] * logits.dim(1) + kept[i]];
+      }
+    }
+    return {.nmse = nmse(got, want), .kl = divergence(want, got), .loss_gap = loss_gap(logits, ids, golden->tensor("losses"))};
+  }
+
+ private:
+  static double divergence(const Tensor& want, const Tensor& got) {
+    double total = 0;
+    for (int64_t r = 0; r < want.dim(0); ++r) {
+      const float* p = want.data<float>() + r * want.dim(1);
+      const float* q = got.data<float>() + r * want.dim(1);
+      double zp = 0;
+      double zq = 0;
+      for (int64_t i = 0; i < want.dim(1); ++i) {
+        zp += std::exp(p[i]);
+        zq += std::exp(q[i]);
+      }
+      for (int64_t i = 0; i < want.dim(1); ++i) {
+        total += std::exp(p[i]) / zp * ((p[i] - std::log(zp)) - (q[i] - std::log(zq)));
+      }
+    }
+    return total / static_cast<double>(want.dim(0));
+  }
+
+  static double loss_gap(const Tensor& logits, const std::vector<int32_t>& ids, const Tensor& want) {
+    double gap = 0;
+    for (size_t i = 0; i + 1 < ids.size(); ++i) {
+      const float* row = logits.data<float>() + static_cast<int64_t>(i) * logits.dim(1);
+      const float top = *std::max_element(row, row + logits.dim(1));
+      double z = 0;
+      for (int64_t v = 0; v < logits.dim(1); ++v) {
+        z += std::exp(row[v] - top);
+      }
+      gap += top + std::log(z) - row[ids[i + 1]] - want.data<float>()[i];
+    }
+    return gap / static_cast<double>(ids.size() - 1);
+  }
+};
+
+TEST_F(SmolLm2, F32LogitsEqualTransformers) {
+  const Comparison c = compare(backend::best_cpu_backend(), backend::Compute::f32);
+  EXPECT_LE(c.nmse, 1e-6);
+  EXPECT_LE(std::abs(c.loss_gap), 1e-4);
+}
+
+TEST_F(SmolLm2, Bf16LogitsAreNear) {
+  const Comparison c = compare(backend::best_cpu_backend(), backend::Compute::bf16);
+  RecordProperty("nmse", std::to_string(c.nmse));
+  EXPECT_LE(c.nmse, 1e-3);
+  EXPECT_LE(c.kl, 0.005);
+  EXPECT_LE(std::abs(c.loss_gap), 0.005);
+}
+
+TEST_F(SmolLm2, ItsTokenizerGivesTheGoldenIds) {
+  const auto golden = SafetensorsFile::open(real_file_system(), "tests/golden/model/smollm2.safetensors");
+  const auto loaded =
+      load_tokenizer(real_file_system(), open_model(real_file_system(), models() / "smollm2-135m-instruct"));
+  const std::vector<int32_t> ids = ints_of(golden->tensor("ids"));
+  const std::string text = text::decode(*loaded.tokenizer, ids);
+  EXPECT_EQ(loaded.tokenizer->encode(text, {.add_special = false}).ids, ids);
+}
+
+TEST(MiniLm, VectorsEqualSentenceTransformers) {
+  const auto golden = SafetensorsFile::open(real_file_system(), "tests/golden/model/minilm.safetensors");
+  const auto file = real_file_system().open("tests/golden/model/minilm.json");
+  const auto texts = nlohmann::json::parse(reinterpret_cast<const char*>(file->bytes().data()),
+                                           reinterpret_cast<const char*>(file->bytes().data()) + file->bytes().size())
+                         .get<std::vector<std::string>>();
+  const std::vector<std::string_view> views(texts.begin(), texts.end());
+  const Tensor want = golden->tensor("vectors");
+  backend::ThreadPool pool(2);
+  for (const backend::Compute compute : {backend::Compute::f32, backend::Compute::bf16}) {
+    SentenceEncoder encoder(real_file_system(), models() / "all-minilm-l6-v2", pool, backend::best_cpu_backend(), compute);
+    const Tensor got = encoder.encode(views);
+    double worst = 1;
+    for (int64_t r = 0; r < want.dim(0); ++r) {
+      double cosine = 0;
+      for (int64_t i = 0; i < want.dim(1); ++i) {
+        cosine += static_cast<double>(want.data<float>()[r * want.dim(1) + i]) * got.data<float>()[r * want.dim(1) + i];
+      }
+      worst = std::min(worst, cosine);
+    }
+    EXPECT_GE(worst, compute == backend::Compute::f32 ? 0.999999 : 0.9999);
+  }
+}
+
+}  // namespace
+}  // namespace offbook::model

@@ -1,0 +1,266 @@
+// ask, chat
+#include "apps/offbook/commands.h"
+#include "apps/offbook/engines.h"
+
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <set>
+
+#include <unistd.h>
+
+namespace offbook::app {
+namespace {
+
+using nlohmann::json;
+
+struct AskFlags {
+  std::string corpus;
+  std::string question;
+  answer::AskOptions ask;
+  std::string mode = "hybrid";
+  bool explain = false;
+  bool stats = false;
+};
+
+std::string_view name_of(Answer::Support support) {
+  switch (support) {
+    case Answer::Support::cited:
+      return "cited";
+    case Answer::Support::from_memory:
+      return "from memory";
+    case Answer::Support::not_in_documents:
+      return "not in these documents";
+  }
+  OB_CHECK(false);
+}
+
+std::string on_one_line(std::string text) {
+  for (char& c : text) {
+    c = c == '\n' || c == '\r' || c == '\t' ? ' ' : c;
+  }
+  return text;
+}
+
+json as_json(const Citation& c) {
+  json out{{"number", c.number},     {"passage", c.passage_id}, {"file", c.path},
+           {"headings", c.headings}, {"quote", c.quote},        {"begin", c.span.begin},
+           {"end", c.span.end}};
+  if (c.page) {
+    out["page"] = *c.page;
+  }
+  return out;
+}
+
+json as_json(const answer::AskStats& s) {
+  return {{"retrieve_seconds", s.retrieve_seconds}, {"prompt_seconds", s.prompt_seconds},
+          {"generate_seconds", s.generate_seconds}, {"quote_seconds", s.quote_seconds},
+          {"prompt_tokens", s.prompt_tokens},       {"reused_tokens", s.reused_tokens},
+          {"computed_tokens", s.computed_tokens},   {"generated_tokens", s.generated_tokens}};
+}
+
+// One program run's questions to one corpus.
+class Asker {
+ public:
+  Asker(const Shell& shell, AskFlags& flags, bool asks_often)
+      : shell_(shell),
+        flags_(flags),
+        engines_(shell),
+        open_(shell, engines_, flags.corpus, asks_often),
+        answerer_(*open_.retriever, engines_.model(), engines_.decoder()) {
+    flags_.ask.retrieve.mode = retrieve::mode_named(flags.mode);
+    flags_.ask.on_evidence = [this](const Citation& c) { show(c); };
+    flags_.ask.on_text = [this](std::string_view text) {
+      shell_.write_result(text);
+      return !shell_.stop().stop_requested();
+    };
+  }
+
+  void ask(const std::string& question, answer::Conversation& conversation) {
+    shown_.clear();
+    const answer::AskResult result = answerer_.ask(question, conversation, flags_.ask);
+    shell_.write_result(result.answer.text.empty() ? "" : "\n\n");
+    for (const Citation& c : result.answer.citations) {
+      show(c);
+    }
+    shell_.say("{}", verdict(result));
+    if (flags_.explain) {
+      explain(result);
+    }
+    if (flags_.stats) {
+      say_stats(result.stats);
+    }
+    report(result);
+    OB_REQUIRE(result.reason != model::StopReason::cancelled, Cancelled,
+               "stopped; the corpus is as it was");
+  }
+
+ private:
+  void show(const Citation& c) {
+    if (shown_.contains(c.number)) {
+      return;
+    }
+    shown_.insert(c.number);
+    shell_.say("[{}] {}\n    \"{}\"\n", c.number, answer::place_of(c), on_one_line(c.quote));
+  }
+
+  static std::string verdict(const answer::AskResult& result) {
+    if (result.answer.support == Answer::Support::cited) {
+      return fmt::format("Cited: [{}]", result.answer.citations.front().number);
+    }
+    return result.answer.support == Answer::Support::from_memory
+               ? "From memory: no passage that was found says this."
+               : "Not in these documents.";
+  }
+
+  void explain(const answer::AskResult& result) const {
+    shell_.say("\nPassages found (rank by words / by meaning, cosine):");
+    for (const retrieve::RankedPassage& p : result.retrieval.passages) {
+      const auto rank = [](std::optional<int> r) { return r ? std::to_string(*r) : "-"; };
+      shell_.say("  {} {}–{}: {} / {}, {:.3f}", p.path, p.passage.span.begin, p.passage.span.end,
+                 rank(p.text_rank), rank(p.dense_rank), p.cosine);
+    }
+    for (const answer::PromptPart& part : result.prompt) {
+      shell_.say("\n--- {}: {} tokens ---\n{}", part.name, part.length(),
+                 answer::part_text(*tokenizer_, part));
+    }
+  }
+
+  void say_stats(const answer::AskStats& s) const {
+    shell_.say(
+        "\nretrieve {:.0f} ms, quotes {:.0f} ms, prompt {:.0f} ms ({} tokens, {} reused), answer "
+        "{:.0f} ms ({} tokens, {:.1f} tokens/s)",
+        1e3 * s.retrieve_seconds, 1e3 * s.quote_seconds, 1e3 * s.prompt_seconds, s.prompt_tokens,
+        s.reused_tokens, 1e3 * s.generate_seconds, s.generated_tokens,
+        s.generate_seconds > 0 ? s.generated_tokens / s.generate_seconds : 0);
+  }
+
+  void report(const answer::AskResult& result) const {
+    json citations = json::array();
+    for (const Citation& c : result.answer.citations) {
+      citations.push_back(as_json(c));
+    }
+    json out{{"answer", result.answer.text},
+             {"support", name_of(result.answer.support)},
+             {"citations", citations},
+             {"stats", as_json(result.stats)}};
+    if (flags_.explain) {
+      out["prompt"] = json::array();
+      for (const answer::PromptPart& part : result.prompt) {
+        out["prompt"].push_back({{"part", part.name},
+                                 {"tokens", part.length()},
+                                 {"text", answer::part_text(*tokenizer_, part)}});
+      }
+    }
+    shell_.say_json(out);
+    json event = as_json(result.stats);
+    event["event"] = "ask";
+    event["corpus"] = flags_.corpus;
+    event["support"] = name_of(result.answer.support);
+    shell_.log(event);
+  }
+
+  const Shell& shell_;
+  AskFlags& flags_;
+  Engines engines_;
+  OpenCorpus open_;
+  answer::Answerer answerer_;
+  const text::Tokenizer* tokenizer_ = &engines_.model().tokenizer();
+  std::set<int> shown_;
+};
+
+void run_ask(const Shell& shell, AskFlags& flags) {
+  Asker asker(shell, flags, false);
+  answer::Conversation conversation;
+  asker.ask(flags.question, conversation);
+}
+
+// A line of input; absent at its end.
+std::optional<std::string> read_question(const Shell& shell) {
+  if (::isatty(STDIN_FILENO) == 1 && shell.is_terminal()) {
+    std::cerr << "> " << std::flush;
+  }
+  set_idle(true);
+  std::string line;
+  const bool is_there = static_cast<bool>(std::getline(std::cin, line));
+  set_idle(false);
+  return is_there ? std::optional(line) : std::nullopt;
+}
+
+void run_chat(const Shell& shell, AskFlags& flags) {
+  Asker asker(shell, flags, true);
+  shell.note("Ask about {}. /new forgets the conversation, /quit ends it.", flags.corpus);
+  answer::Conversation conversation;
+  while (const auto line = read_question(shell)) {
+    if (*line == "/quit") {
+      break;
+    }
+    if (*line == "/new") {
+      conversation = {};
+    } else if (line->find_first_not_of(" \t\r") != std::string::npos) {
+      asker.ask(*line, conversation);
+    }
+  }
+}
+
+void add_ask_options(CLI::App* command, AskFlags& f) {
+  auto& a = f.ask;
+  command->add_option("--file", a.retrieve.path_globs,
+                      "only documents whose path matches (shell pattern; repeatable)");
+  command->add_option("--mode", f.mode, "search by words, meaning or hybrid")
+      ->capture_default_str();
+  command->add_option("--top", a.retrieve.top_k, "passages to find")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--passages", a.focus.max_passages, "most passages given to the model")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--budget", a.focus.budget_tokens, "most tokens of passages")
+      ->check(CLI::Range(16, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--max-tokens", a.max_answer_tokens, "longest answer, in tokens")
+      ->check(CLI::Range(1, 1 << 16))
+      ->capture_default_str();
+  command->add_option("--citations", a.max_citations, "most citations")
+      ->check(CLI::Range(1, 20))
+      ->capture_default_str();
+  command->add_option("--min-cosine", a.min_cosine, "below it, \"not in these documents\" …")
+      ->check(CLI::Range(-1.0, 1.0))
+      ->capture_default_str();
+  command->add_option("--min-words", a.min_word_share, "… unless this share of its words is there")
+      ->check(CLI::Range(0.0, 1.01))
+      ->capture_default_str();
+  command->add_option("--temperature", a.sampling.temperature, "0: always the likeliest token")
+      ->capture_default_str();
+  command->add_option("--top-k", a.sampling.top_k, "0: all")->capture_default_str();
+  command->add_option("--top-p", a.sampling.top_p)->capture_default_str();
+  command->add_option("--min-p", a.sampling.min_p)->capture_default_str();
+  command->add_option("--repetition-penalty", a.sampling.repetition_penalty)->capture_default_str();
+  command->add_option("--seed", a.sampling.seed)->capture_default_str();
+  command->add_flag("--explain", f.explain, "show the exact parts of the prompt");
+  command->add_flag("--stats", f.stats, "show time, tokens and what was reused");
+}
+
+}  // namespace
+
+void add_ask(CLI::App& app, Shell& shell) {
+  auto ask = std::make_shared<AskFlags>();
+  CLI::App* command =
+      add_command(app, shell, "ask", "answers a question from a corpus, with citations",
+                  "  offbook ask handbook \"What did the committee decide about class sizes?\"\n"
+                  "  offbook ask handbook \"Who chairs it?\" --file 'minutes/*' --explain --stats",
+                  [&shell, ask] { run_ask(shell, *ask); });
+  command->add_option("corpus", ask->corpus, "name of the corpus")->required();
+  command->add_option("question", ask->question)->required();
+  add_ask_options(command, *ask);
+
+  auto chat = std::make_shared<AskFlags>();
+  command = add_command(app, shell, "chat", "answers questions, one a line, as a conversation",
+                        "  offbook chat handbook\n"
+                        "  printf 'Who chairs it?\\nSince when?\\n' | offbook chat handbook --json",
+                        [&shell, chat] { run_chat(shell, *chat); });
+  command->add_option("corpus", chat->corpus, "name of the corpus")->required();
+  add_ask_options(command, *chat);
+}
+
+}  // namespace offbook::app

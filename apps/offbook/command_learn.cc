@@ -1,0 +1,220 @@
+// learn, ingest, index
+#include "apps/offbook/commands.h"
+#include "apps/offbook/stages.h"
+
+#include <memory>
+#include <string_view>
+
+namespace offbook::app {
+namespace {
+
+using nlohmann::json;
+
+struct LearnFlags {
+  std::string corpus;
+  std::filesystem::path folder;
+  learn::IngestOptions ingest;
+  bool dry_run = false;
+};
+
+// A corpus of this name, made if there is none.
+store::Corpus open_or_create(const Shell& shell, const std::string& name) {
+  const store::Corpora corpora = shell.corpora();
+  return store::Corpus::is_corpus(real_file_system(), corpora.path_of(name))
+             ? corpora.open(name, store::Access::write)
+             : corpora.create(name);
+}
+
+// The generation that is being built, else the one that answers, else 0.
+int64_t newest_generation(store::Corpus& corpus) {
+  const auto building = corpus.generations().building();
+  const auto active = corpus.generations().active();
+  return building ? building->number : active ? active->number : 0;
+}
+
+json settings_of(LearnJob& job) {
+  return {{"model", job.engines.model().fingerprint().model},
+          {"model_family", job.engines.model().fingerprint().family},
+          {"model_name", job.shell.options.model},
+          {"encoder", job.engines.encoder_fingerprint()},
+          {"encoder_name", job.shell.options.encoder},
+          {"passage_tokens", job.ingest.passages.size_tokens},
+          {"overlap_tokens", job.ingest.passages.overlap_tokens}};
+}
+
+bool has_work(LearnJob& job) {
+  const auto& changes = job.plan.changes;
+  return !changes.added.empty() || !changes.changed.empty() ||
+         (job.ingest.prune && !changes.removed.empty()) || job.generation == 0 ||
+         job.corpus.generations().building().has_value() ||
+         !job.corpus.vectors().missing(job.generation, job.engines.encoder_fingerprint()).empty();
+}
+
+// Says what the stages will cost; Io when the disk is too small for it.
+void forecast(LearnJob& job) {
+  const Workload w = measure_workload(job);
+  const auto& changes = job.plan.changes;
+  job.shell.note(
+      "files: {} new, {} changed, {} unchanged, {} gone ({} to read, about {:.0f} tokens)",
+      changes.added.size(), changes.changed.size(), changes.unchanged.size(),
+      changes.removed.size(), in_bytes(w.source_bytes), w.base_tokens);
+  uint64_t disk = 0, memory = 0;
+  json per_stage = json::object();
+  for (const Stage& stage : stages()) {
+    const Forecast f = stage.forecast(w);
+    disk += f.disk_bytes;
+    memory = std::max(memory, f.memory_bytes);
+    per_stage[stage.name] = {{"seconds", f.seconds}, {"disk_bytes", f.disk_bytes}};
+    job.shell.note("{}: about {}, {} on disk", stage.name, in_time(f.seconds),
+                   in_bytes(f.disk_bytes));
+  }
+  const uint64_t free = real_file_system().free_bytes(job.corpus.directory());
+  job.shell.note("together: {} on disk ({:.1f} times the files; {} are free), {} of memory",
+                 in_bytes(disk),
+                 w.source_bytes > 0 ? disk / static_cast<double>(w.source_bytes) : 0,
+                 in_bytes(free), in_bytes(memory));
+  job.result["forecast"] = {{"stages", per_stage},
+                            {"disk_bytes", disk},
+                            {"memory_bytes", memory},
+                            {"source_bytes", w.source_bytes},
+                            {"tokens", w.base_tokens}};
+  OB_REQUIRE(disk < free, Io, "{} has {} free, learning this folder needs about {}",
+             job.corpus.directory().string(), in_bytes(free), in_bytes(disk));
+}
+
+json plan_json(const learn::IngestPlan& plan) {
+  return {{"added", plan.changes.added.size()},
+          {"changed", plan.changes.changed.size()},
+          {"unchanged", plan.changes.unchanged.size()},
+          {"gone", plan.changes.removed.size()}};
+}
+
+void run_stages(LearnJob& job, std::string_view only) {
+  try {
+    for (const Stage& stage : stages()) {
+      if (only.empty() || only == stage.name) {
+        stage.run(job);
+      }
+    }
+  } catch (Error& e) {
+    if (e.code() == ErrorCode::Cancelled) {
+      OB_THROW(Cancelled, "stopped; what was done is kept, the same command goes on from there");
+    }
+    throw;
+  }
+}
+
+void finish(LearnJob& job, const std::string& name) {
+  job.corpus.generations().activate(job.generation);
+  job.result["generation"] = job.generation;
+  job.shell.note("generation {} of {} answers now: offbook ask {} \"…\"", job.generation, name,
+                 name);
+}
+
+void plan_files(LearnJob& job, const std::filesystem::path& folder) {
+  job.ingest.tokenizers = job.engines.tokenizers();
+  job.ingest.reading.threads = job.shell.options.threads;
+  job.ingest.reading.stop = job.shell.stop();
+  job.plan = learn::plan_ingest(job.corpus, job.generation, folder, job.ingest);
+}
+
+// The forecast of a corpus that does not exist must not make it.
+void check_folder(const std::filesystem::path& folder, const learn::IngestOptions& options) {
+  const auto listing = ingest::list_folder(folder, options.folder);
+  OB_REQUIRE(!listing.files.empty(), InvalidArgument,
+             "{} holds no file that can be read (txt, md, html, pdf, docx, epub, csv, jsonl)",
+             folder.string());
+}
+
+void run_learn(Shell& shell, LearnFlags& flags, std::string_view only) {
+  check_folder(flags.folder, flags.ingest);
+  Engines engines(shell);
+  engines.counter();  // models that are not there stop this before a corpus is made
+  const bool is_new =
+      !store::Corpus::is_corpus(real_file_system(), shell.corpora().path_of(flags.corpus));
+  store::Corpus corpus = open_or_create(shell, flags.corpus);
+  LearnJob job{shell, engines, corpus, newest_generation(corpus), flags.ingest, {}, {}};
+  plan_files(job, flags.folder);
+  job.result = {{"corpus", flags.corpus}, {"files", plan_json(job.plan)}};
+  if (!has_work(job)) {
+    shell.note("nothing to do: generation {} has all {} files as they are", job.generation,
+               job.plan.changes.unchanged.size());
+    shell.say_json(job.result);
+    return;
+  }
+  forecast(job);
+  if (flags.dry_run) {
+    if (is_new) {
+      const auto directory = corpus.directory();
+      { store::Corpus closed = std::move(corpus); }
+      store::remove_tree(real_file_system(), directory);
+    }
+    shell.say_json(job.result);
+    return;
+  }
+  corpus.set_setting("source.folder", std::filesystem::absolute(flags.folder).string());
+  job.generation = corpus.generations().begin(settings_of(job));
+  run_stages(job, only);
+  if (only.empty()) {
+    finish(job, flags.corpus);
+  }
+  shell.say_json(job.result);
+  shell.log({{"event", only.empty() ? "learn" : only},
+             {"corpus", flags.corpus},
+             {"generation", job.generation}});
+}
+
+void run_index(Shell& shell, const std::string& name) {
+  Engines engines(shell);
+  store::Corpus corpus = shell.corpora().open(name, store::Access::write);
+  LearnJob job{shell, engines, corpus, newest_generation(corpus), {}, {}, {{"corpus", name}}};
+  OB_REQUIRE(job.generation != 0, InvalidArgument,
+             "{} holds no documents yet; run `offbook learn FOLDER --into {}`", name, name);
+  run_stages(job, "index");
+  if (corpus.generations().building()) {
+    finish(job, name);
+  }
+  shell.say_json(job.result);
+}
+
+void add_folder_options(CLI::App* command, LearnFlags& f) {
+  auto& in = f.ingest;
+  command->add_option("folder", f.folder, "folder of documents, or one file")->required();
+  command->add_option("--into", f.corpus, "name of the corpus")->required();
+  command->add_option("--passage-tokens", in.passages.size_tokens, "longest passage, in tokens")
+      ->check(CLI::Range(16, 1536))
+      ->capture_default_str();
+  command->add_option("--overlap-tokens", in.passages.overlap_tokens, "repeated between passages")
+      ->check(CLI::Range(0, 767))
+      ->capture_default_str();
+  command->add_option("--ignore", in.folder.ignore, "pattern of paths to leave out (repeatable)");
+  command->add_flag("--hidden", in.folder.include_hidden, "files whose name begins with . too");
+  command->add_flag("--prune", in.prune, "documents whose file is gone leave the corpus");
+  command->add_option("--max-file-bytes", in.reading.read.limits.max_file_bytes)
+      ->capture_default_str();
+  command->add_option("--jsonl-text", in.reading.read.jsonl_text_fields, "fields that hold text");
+  command->add_flag("--dry-run", f.dry_run, "say what it would cost, and stop");
+}
+
+}  // namespace
+
+void add_learn(CLI::App& app, Shell& shell) {
+  auto learn = std::make_shared<LearnFlags>();
+  add_folder_options(add_command(app, shell, "learn", "learns a folder of documents, all stages",
+                                 "  offbook learn ./docs --into handbook\n"
+                                 "  offbook learn ./docs --into handbook --prune --dry-run",
+                                 [&shell, learn] { run_learn(shell, *learn, ""); }),
+                     *learn);
+  auto ingest = std::make_shared<LearnFlags>();
+  add_folder_options(
+      add_command(app, shell, "ingest", stages()[0].help, "  offbook ingest ./docs --into handbook",
+                  [&shell, ingest] { run_learn(shell, *ingest, "ingest"); }),
+      *ingest);
+  auto name = std::make_shared<std::string>();
+  add_command(app, shell, "index", std::string(stages()[1].help) + ", and lets them answer",
+              "  offbook index handbook", [&shell, name] { run_index(shell, *name); })
+      ->add_option("corpus", *name, "name of the corpus")
+      ->required();
+}
+
+}  // namespace offbook::app

@@ -1,0 +1,132 @@
+#include "apps/offbook/stages.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace offbook::app {
+namespace {
+
+// Measured on the example documents and the shared question sets (debug of nothing: figures of the
+// stored bytes, which do not depend on speed): text, its words' index and passage rows together.
+constexpr double kStoreBytesPerTextByte = 1.6;
+constexpr double kVectorBytesPerPassage = 384 * 2 + 8;
+constexpr double kBytesPerToken = 4.3;
+constexpr double kTokensPerPassage = 150;
+
+Forecast forecast_ingest(const Workload& w) {
+  return {
+      .seconds = w.read_bytes_per_second > 0 ? w.text_bytes / w.read_bytes_per_second : 0,
+      .disk_bytes = static_cast<uint64_t>(w.text_bytes * kStoreBytesPerTextByte),
+      .memory_bytes = w.model_bytes + std::min<uint64_t>(3 * w.source_bytes, uint64_t{1} << 30)};
+}
+
+Forecast forecast_index(const Workload& w) {
+  return {.seconds = w.passages * w.encode_seconds_per_passage,
+          .disk_bytes = static_cast<uint64_t>(w.passages * kVectorBytesPerPassage),
+          .memory_bytes = w.model_bytes + (uint64_t{192} << 20)};
+}
+
+void run_ingest_stage(LearnJob& job) {
+  Progress progress(job.shell, "ingest", "files");
+  job.ingest.reading.stop = job.shell.stop();
+  job.ingest.reading.read.stop = job.shell.stop();
+  job.ingest.reading.on_progress = [&](const ingest::Progress& p) {
+    progress.update(static_cast<double>(p.files_done), static_cast<double>(p.files_total));
+  };
+  const learn::IngestResult r =
+      learn::run_ingest(job.corpus, job.generation, job.plan, job.engines.counter(), job.ingest);
+  for (const ingest::ReportEntry& e : r.skipped) {
+    job.shell.note("skipped: {}", e.message);
+  }
+  for (const std::string& warning : r.warnings) {
+    job.shell.note("note: {}", warning);
+  }
+  nlohmann::json skipped = nlohmann::json::array();
+  for (const ingest::ReportEntry& e : r.skipped) {
+    skipped.push_back({{"file", e.path}, {"error", to_string(e.code)}, {"message", e.message}});
+  }
+  job.result["ingest"] = {
+      {"read", r.read},          {"unchanged", r.unchanged}, {"gone", r.gone},
+      {"pruned", r.pruned},      {"passages", r.passages},   {"text_bytes", r.text_bytes},
+      {"tokens", r.base_tokens}, {"skipped", skipped},       {"warnings", r.warnings}};
+  job.shell.note("ingest: {} files read, {} unchanged, {} skipped; {} passages, {} tokens", r.read,
+                 r.unchanged, r.skipped.size(), r.passages, r.base_tokens);
+  if (r.gone > 0) {
+    job.shell.note("{} documents have no file any more and stay; --prune takes them out", r.gone);
+  }
+  if (r.pruned > 0) {
+    job.shell.note("{} documents without a file were taken out", r.pruned);
+  }
+}
+
+void run_index_stage(LearnJob& job) {
+  Progress progress(job.shell, "index", "passages");
+  retrieve::IndexOptions options;
+  options.stop = job.shell.stop();
+  options.on_progress = [&](const retrieve::IndexProgress& p) {
+    progress.update(static_cast<double>(p.passages_done), static_cast<double>(p.passages_total));
+  };
+  const retrieve::IndexResult r =
+      retrieve::index_passages(job.corpus, job.generation, job.engines.encoder(),
+                               job.engines.encoder_fingerprint(), options);
+  job.result["index"] = {{"documents", r.documents}, {"passages", r.passages}};
+}
+
+constexpr Stage kStages[] = {
+    {"ingest", "reads the files of a folder that are new or changed", forecast_ingest,
+     run_ingest_stage},
+    {"index", "makes the search vectors of passages that have none", forecast_index,
+     run_index_stage},
+};
+
+double seconds_of(const std::function<void()>& work) {
+  const auto began = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+}
+
+// Some English of about a passage's length; what it says does not matter, how many pieces does.
+std::string sample_passage() {
+  std::string text;
+  for (int i = 0; i < 22; ++i) {
+    text += fmt::format("Section {} says that members met and agreed on it. ", i);
+  }
+  return text;
+}
+
+}  // namespace
+
+std::span<const Stage> stages() {
+  return kStages;
+}
+
+Workload measure_workload(LearnJob& job) {
+  Workload w{.source_bytes = job.plan.bytes_to_read()};
+  w.text_bytes = static_cast<double>(w.source_bytes);
+  w.base_tokens = w.text_bytes / kBytesPerToken;
+  const double per_passage = job.ingest.passages.size_tokens * 0.75;
+  w.passages = w.base_tokens / std::max(1.0, std::min(per_passage, kTokensPerPassage));
+  for (const int64_t number :
+       job.generation == 0
+           ? std::vector<int64_t>{}
+           : job.corpus.vectors().missing(job.generation, job.engines.encoder_fingerprint())) {
+    w.passages += static_cast<double>(job.corpus.documents().passages(number).size());
+  }
+  const std::string sample = sample_passage();
+  const std::vector<std::string_view> some(8, sample);
+  job.engines.encoder().encode(std::span(some).first(1));  // first use reads the weights in
+  w.encode_seconds_per_passage =
+      seconds_of([&] { job.engines.encoder().encode(some); }) / static_cast<double>(some.size());
+  const double cut = seconds_of([&] {
+    for (int i = 0; i < 20; ++i) {
+      job.engines.counter().base_tokens(sample);
+      job.engines.counter().encoder_tokens(sample);
+    }
+  });
+  // Cutting reads the text about 2.3 times with each tokeniser; the rest is as much again.
+  w.read_bytes_per_second = 20.0 * static_cast<double>(sample.size()) / (cut * 2.3 * 2);
+  w.model_bytes = uint64_t{220} << 20;
+  return w;
+}
+
+}  // namespace offbook::app

@@ -1,0 +1,55 @@
+// What `learn` does, stage by stage.
+#pragma once
+#include "apps/offbook/engines.h"
+
+#include <span>
+#include <string>
+
+#include "src/learn/ingest_stage.h"
+#include "src/retrieve/index_stage.h"
+
+namespace offbook::app {
+
+// One `learn` on its way through the stages.
+struct LearnJob {
+  const Shell& shell;
+  Engines& engines;
+  store::Corpus& corpus;
+  int64_t generation = 0;
+  learn::IngestOptions ingest;
+  learn::IngestPlan plan;
+  nlohmann::json result = nlohmann::json::object();  // what each stage did
+};
+
+// What a stage will cost, before anything is written.
+struct Forecast {
+  double seconds = 0;
+  uint64_t disk_bytes = 0;
+  uint64_t memory_bytes = 0;  // of the whole process while it runs
+};
+
+// What forecasts are made from: sizes of what is to be done, and speeds measured just now.
+struct Workload {
+  uint64_t source_bytes = 0;  // to be read
+  double text_bytes = 0;      // estimated
+  double base_tokens = 0;
+  double passages = 0;  // also those already stored that have no vectors
+  double encode_seconds_per_passage = 0;
+  double read_bytes_per_second = 0;
+  uint64_t model_bytes = 0;
+};
+
+struct Stage {
+  const char* name;
+  const char* help;
+  Forecast (*forecast)(const Workload& workload);
+  // Does what is left to do of this stage in job.generation. Everything written is resumable.
+  void (*run)(LearnJob& job);
+};
+
+// In the order of `learn`. A later stage is one line more here.
+std::span<const Stage> stages();
+
+Workload measure_workload(LearnJob& job);
+
+}  // namespace offbook::app

@@ -1,0 +1,230 @@
+#include "src/answer/answerer.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "src/base/error.h"
+#include "src/metrics/retrieval_scores.h"
+
+namespace offbook::answer {
+namespace {
+
+class Stopwatch {
+ public:
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    const double seconds = std::chrono::duration<double>(now - last_).count();
+    last_ = now;
+    return seconds;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+std::string trimmed(const std::string& text) {
+  const size_t begin = text.find_first_not_of(" \t\r\n");
+  return begin == std::string::npos
+             ? ""
+             : text.substr(begin, text.find_last_not_of(" \t\r\n") - begin + 1);
+}
+
+std::string heading_of(const FocusText& text) {
+  std::string heading = text.title.empty() ? text.path : text.title;
+  for (const std::string& h : text.headings) {
+    heading += " > " + h;
+  }
+  return heading;
+}
+
+std::string passages_text(const std::vector<FocusText>& focus, const Wording& wording) {
+  std::string text = wording.passages + "\n\n";
+  for (const FocusText& t : focus) {
+    text += "[" + heading_of(t) + "]\n" + t.text + "\n\n";
+  }
+  return text;
+}
+
+}  // namespace
+
+struct Answerer::Job {
+  const std::string& question;
+  Conversation& conversation;
+  const AskOptions& options;
+  AskResult result;
+};
+
+Answerer::Answerer(retrieve::Retriever& retriever, const model::LanguageModel& model,
+                   model::Decoder& decoder)
+    : retriever_(retriever), model_(model), decoder_(decoder), runner_(decoder) {}
+
+// The messages as one list of tokens, cut where the passages end, so that people see the parts.
+Prompt Answerer::render(const Job& job) const {
+  const Wording& wording = job.options.wording;
+  std::vector<text::ChatMessage> messages{{"system", wording.system, {}}};
+  const std::string passages = passages_text(job.conversation.focus, wording);
+  const auto add_user = [&](const std::string& question) {
+    const std::string asked = "Question: " + question + "\n" + wording.instruction;
+    if (messages.size() == 1) {
+      messages.push_back({"user", passages + asked, {0, passages.size()}});
+    } else {
+      messages.push_back({"user", asked, {}});
+    }
+  };
+  for (const Conversation::Turn& turn : job.conversation.turns) {
+    add_user(turn.question);
+    messages.push_back({"assistant", turn.answer, {}});
+  }
+  add_user(job.question);
+  const text::ChatPrompt chat =
+      text::render_chat(model_.tokenizer(), model_.chat_format(), messages);
+  const auto part = [&](const char* name, size_t begin, size_t end) {
+    return PromptPart{.name = name,
+                      .tokens = {chat.ids.begin() + static_cast<std::ptrdiff_t>(begin),
+                                 chat.ids.begin() + static_cast<std::ptrdiff_t>(end)}};
+  };
+  return {part("system", 0, chat.cuts[0]), part("passages", chat.cuts[0], chat.cuts[1]),
+          part("question", chat.cuts[1], chat.ids.size())};
+}
+
+// Tokens that the window leaves for raw passages with everything else in place.
+int Answerer::room_for_passages(const Job& job) const {
+  Conversation without = job.conversation;
+  without.focus.clear();
+  const Job bare{job.question, without, job.options, {}};
+  const int fixed = prompt_length(render(bare));
+  const auto window = static_cast<int>(model_.config().max_positions);
+  return window - fixed - job.options.max_answer_tokens;
+}
+
+void Answerer::choose_focus(Job& job) {
+  int room = room_for_passages(job);
+  auto& turns = job.conversation.turns;
+  while (room < job.options.focus.budget_tokens && !turns.empty()) {
+    turns.erase(turns.begin());
+    job.conversation.focus.clear();
+    room = room_for_passages(job);
+  }
+  OB_REQUIRE(room >= 64, InvalidArgument,
+             "the question is too long: with it the prompt has {} tokens before any passage, and "
+             "the model's window of {} must also hold an answer of {}",
+             model_.config().max_positions - room - job.options.max_answer_tokens,
+             model_.config().max_positions, job.options.max_answer_tokens);
+  const auto& ranked = job.result.retrieval.passages;
+  const auto holds = [&](int64_t id) {
+    return std::any_of(job.conversation.focus.begin(), job.conversation.focus.end(),
+                       [&](const FocusText& t) {
+                         return std::any_of(t.passages.begin(), t.passages.end(),
+                                            [&](const Passage& p) { return p.id == id; });
+                       });
+  };
+  if (!holds(ranked.front().passage.id)) {
+    FocusOptions options = job.options.focus;
+    // Headings and blank lines around the passages need some tokens of their own.
+    options.budget_tokens = std::min(options.budget_tokens, room - 48);
+    job.conversation.focus = focus(retriever_.corpus(), ranked, model_.tokenizer(), options);
+  }
+  job.result.focus = job.conversation.focus;
+}
+
+void Answerer::generate(Job& job) {
+  Stopwatch watch;
+  AskResult& result = job.result;
+  const AskOptions& options = job.options;
+  result.prompt = render(job);
+  PromptRun run = runner_.run(result.prompt, options.adapter, options.adapter_id);
+  result.stats.prompt_seconds = watch.lap();
+  result.stats.prompt_tokens = prompt_length(result.prompt);
+  result.stats.reused_tokens = run.reused_tokens;
+  result.stats.computed_tokens = run.computed_tokens;
+  const model::Generated generated =
+      model::generate(decoder_, model_.tokenizer(), run.sequence, run.logits,
+                      {.sampling = options.sampling,
+                       .max_tokens = options.max_answer_tokens,
+                       .stop_tokens = text::chat_stop_ids(model_.tokenizer(), model_.chat_format()),
+                       .adapter = options.adapter,
+                       .on_text = options.on_text});
+  result.stats.generate_seconds = watch.lap();
+  result.stats.generated_tokens = static_cast<int>(generated.tokens.size());
+  result.reason = generated.reason;
+  result.answer.text = trimmed(generated.text);
+  result.answer.prompt_tokens = result.stats.prompt_tokens;
+  result.answer.generated_tokens = result.stats.generated_tokens;
+  runner_.keep(std::move(run), result.prompt, options.adapter_id, generated.tokens);
+}
+
+void Answerer::cite(Job& job, const QuoteFinder& finder) {
+  Answer& answer = job.result.answer;
+  if (metrics::is_abstention(answer.text)) {
+    answer.support = Answer::Support::not_in_documents;
+    return;
+  }
+  answer.support = Answer::Support::from_memory;
+  for (const Quote& quote :
+       finder.best(answer.text, static_cast<size_t>(job.options.max_citations))) {
+    const bool is_supporting = finder.supports(quote, answer.text);
+    if (is_supporting || answer.citations.empty()) {
+      answer.citations.push_back(checked_citation(retriever_.corpus(), quote,
+                                                  static_cast<int>(answer.citations.size()) + 1));
+    }
+    if (is_supporting) {
+      answer.support = Answer::Support::cited;
+    }
+  }
+}
+
+AskResult Answerer::ask(const std::string& question, const AskOptions& options) {
+  Conversation conversation;
+  return ask(question, conversation, options);
+}
+
+AskResult Answerer::ask(const std::string& question, Conversation& conversation,
+                        const AskOptions& options) {
+  Stopwatch watch;
+  Job job{question, conversation, options, {}};
+  AskResult& result = job.result;
+  result.retrieval = retriever_.retrieve(question, options.retrieve);
+  result.stats.retrieve_seconds = watch.lap();
+  const bool is_answerable =
+      !result.retrieval.passages.empty() && (result.retrieval.best_cosine >= options.min_cosine ||
+                                             result.retrieval.word_share >= options.min_word_share);
+  if (!is_answerable) {
+    result.answer.support = Answer::Support::not_in_documents;
+    return result;
+  }
+  choose_focus(job);
+  watch.lap();
+  const QuoteFinder finder(retriever_, question, result.retrieval,
+                           static_cast<size_t>(options.focus.max_passages), options.quotes);
+  if (options.on_evidence) {
+    for (const Quote& quote : finder.best("", 1)) {
+      options.on_evidence(checked_citation(retriever_.corpus(), quote, 1));
+    }
+  }
+  result.stats.quote_seconds = watch.lap();
+  generate(job);
+  watch.lap();
+  cite(job, finder);
+  result.stats.quote_seconds += watch.lap();
+  conversation.turns.push_back({question, result.answer.text});
+  return result;
+}
+
+std::string part_text(const text::Tokenizer& tokenizer, const PromptPart& part) {
+  if (!part.tokens.empty()) {
+    return text::decode(tokenizer, part.tokens, {.show_control = true});
+  }
+  return fmt::format("({} slots of {})", part.length(), part.key);
+}
+
+std::string place_of(const Citation& citation) {
+  std::string place = citation.path;
+  if (citation.page) {
+    place += fmt::format(", page {}", *citation.page);
+  } else if (!citation.headings.empty()) {
+    place += fmt::format(", {}", fmt::join(citation.headings, " > "));
+  }
+  return place;
+}
+
+}  // namespace offbook::answer

@@ -1,0 +1,103 @@
+// A question → an answer with citations: retrieve, focus, prompt, generate, quote, judge.
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "src/answer/focus.h"
+#include "src/answer/prompt_runner.h"
+#include "src/answer/quotes.h"
+#include "src/model/generate.h"
+#include "src/model/language_model.h"
+#include "src/records/context.h"
+#include "src/retrieve/retriever.h"
+
+namespace offbook::answer {
+
+// What the model is told. The defaults were chosen on the embedded model (docs/decisions).
+struct Wording {
+  std::string system = "You answer questions about documents. Use only the passages you are given.";
+  std::string passages = "Read these passages.";
+  std::string instruction = "Answer in a few words, taken from the passages.";
+};
+
+struct AskOptions {
+  retrieve::RetrieveOptions retrieve;
+  FocusOptions focus;
+  QuoteOptions quotes;
+  Wording wording;
+  model::SamplingOptions sampling;
+  int max_answer_tokens = 96;
+  int max_citations = 2;
+  // A question is "not in these documents" when no passage is closer than this and none holds this
+  // share of its words.
+  double min_cosine = 0.25;
+  double min_word_share = 0.5;
+  const model::LoraAdapter* adapter = nullptr;
+  std::string adapter_id;  // names the adapter's content; empty without one
+  // The best evidence, before the model has said anything; called at most once.
+  std::function<void(const Citation&)> on_evidence;
+  // Stretches of the answer as they come; false ends it.
+  std::function<bool(std::string_view)> on_text;
+};
+
+struct AskStats {
+  double retrieve_seconds = 0, prompt_seconds = 0, generate_seconds = 0, quote_seconds = 0;
+  int prompt_tokens = 0, reused_tokens = 0, computed_tokens = 0, generated_tokens = 0;
+};
+
+struct AskResult {
+  Answer answer;
+  retrieve::Retrieval retrieval;
+  std::vector<FocusText> focus;
+  Prompt prompt;  // the exact parts; empty when the model was not asked
+  model::StopReason reason = model::StopReason::stop_token;
+  AskStats stats;
+};
+
+// What `chat` keeps between questions.
+struct Conversation {
+  struct Turn {
+    std::string question, answer;
+  };
+  std::vector<Turn> turns;
+  std::vector<FocusText> focus;  // raw text in the prompt now
+};
+
+// Answers from one corpus with one model. Not thread-safe; what it is given must outlive it. The
+// keys and values of a prompt's beginning (system, passages, earlier turns) are kept between
+// questions, so a question on the same passages costs its own tokens.
+class Answerer {
+ public:
+  Answerer(retrieve::Retriever& retriever, const model::LanguageModel& model,
+           model::Decoder& decoder);
+
+  // InvalidArgument, with the numbers, for a question that the window cannot hold.
+  AskResult ask(const std::string& question, const AskOptions& options);
+  // The same inside a conversation, to which the turn is added. The passages in the prompt stay
+  // while the best passage for the new question is among them; the oldest turns go when the window
+  // is full.
+  AskResult ask(const std::string& question, Conversation& conversation, const AskOptions& options);
+
+ private:
+  struct Job;
+  void choose_focus(Job& job);
+  Prompt render(const Job& job) const;
+  void generate(Job& job);
+  void cite(Job& job, const QuoteFinder& finder);
+  int room_for_passages(const Job& job) const;
+
+  retrieve::Retriever& retriever_;
+  const model::LanguageModel& model_;
+  model::Decoder& decoder_;
+  PromptRunner runner_;
+};
+
+// The text of a prompt part as the model reads it, control tokens spelled out; for `--explain`.
+std::string part_text(const text::Tokenizer& tokenizer, const PromptPart& part);
+
+// "handbook.pdf, page 3" or "guide.md, Setup > Keys".
+std::string place_of(const Citation& citation);
+
+}  // namespace offbook::answer

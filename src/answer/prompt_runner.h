@@ -1,0 +1,64 @@
+// Prompts in parts, run through a decoder with whatever beginning it has computed before.
+#pragma once
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "src/model/decoder.h"
+
+namespace offbook::answer {
+
+// A stretch of a prompt. Exactly one of tokens, soft_tokens and kv is set.
+struct PromptPart {
+  std::string name;  // for people: "system", "passages", "question"
+  std::vector<int32_t> tokens;
+  Tensor soft_tokens;  // [n, hidden]
+  Tensor kv;           // [layer, 2, n, kv_head, head_dim], keys before RoPE
+  // Names the content of soft_tokens or kv (the artefact's id): equal keys, equal content.
+  std::string key;
+
+  int32_t length() const;
+};
+
+using Prompt = std::vector<PromptPart>;
+
+int32_t prompt_length(const Prompt& prompt);
+
+struct PromptRun {
+  model::Sequence sequence;
+  Tensor logits;  // f32 [1, vocab] of the prompt's last row, until the decoder's next pass
+  int32_t reused_tokens = 0;
+  int32_t computed_tokens = 0;
+};
+
+// Remembers the key/value pages of the last prompts and answers. A new prompt takes over the
+// longest beginning that one of them shares with it (to the token, and to the whole part for soft
+// tokens and KV prefixes) and computes the rest. Not thread-safe; the decoder must outlive it.
+class PromptRunner {
+ public:
+  explicit PromptRunner(model::Decoder& decoder, size_t kept_prompts = 4)
+      : decoder_(decoder), kept_prompts_(kept_prompts) {}
+
+  // At least one token at the end of the prompt is always computed, for its logits. The last part
+  // must be tokens. Errors of Decoder::append; remembered prompts give way when the cache is full.
+  PromptRun run(const Prompt& prompt, const model::LoraAdapter* adapter,
+                const std::string& adapter_id);
+
+  // Remembers what a run's sequence holds after an answer of these tokens.
+  void keep(PromptRun run, const Prompt& prompt, const std::string& adapter_id,
+            const std::vector<int32_t>& answer);
+
+ private:
+  struct Kept {
+    std::vector<uint64_t> units;  // one a position
+    model::Sequence sequence;
+  };
+  void make_room(int32_t tokens);
+
+  model::Decoder& decoder_;
+  size_t kept_prompts_;
+  std::deque<Kept> kept_;  // oldest first
+};
+
+}  // namespace offbook::answer

@@ -55,16 +55,17 @@ LoraTask::LoraTask(const backend::ExecutionContext& ctx, const model::Llama& mod
 LossSum LoraTask::micro_batch(const Graph& g, uint64_t seed) {
   Random random(seed);
   std::vector<const TrainingSequence*> batch;
+  std::vector<size_t> order(training_.size());
+  std::iota(order.begin(), order.end(), size_t{0});
   int64_t tokens = 0;
-  for (size_t tries = 0; tries < training_.size(); ++tries) {
-    const TrainingSequence* s = &training_[random.below(training_.size())];
-    if (!batch.empty() && tokens + static_cast<int64_t>(s->tokens.size()) > options_.micro_batch_tokens) {
+  for (size_t i = 0; i < order.size(); ++i) {
+    std::swap(order[i], order[i + random.below(order.size() - i)]);
+    const TrainingSequence* s = &training_[order[i]];
+    tokens += static_cast<int64_t>(s->tokens.size());
+    if (!batch.empty() && tokens > options_.micro_batch_tokens) {
       break;
     }
-    if (std::find(batch.begin(), batch.end(), s) == batch.end()) {
-      batch.push_back(s);
-      tokens += static_cast<int64_t>(s->tokens.size());
-    }
+    batch.push_back(s);
   }
   return run(g, batch);
 }

@@ -22,7 +22,7 @@ struct LoraTaskOptions {
 };
 
 // Trains `adapter`'s factors in place on a frozen base whose matrices are plain numbers (dequantised()).
-// A step's micro-batch is drawn without replacement within a pass over the training part.
+// A micro-batch holds different sequences in random order, up to the first that does not fit.
 class LoraTask final : public TrainingTask {
  public:
   // The model and the adapter must outlive it. InvalidArgument: no training sequence, a sequence without

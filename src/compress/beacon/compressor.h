@@ -1,0 +1,47 @@
+// The method `beacon`: slots' keys and values of every layer in place of a segment's text.
+#pragma once
+#include "src/compress/beacon/weights.h"
+#include "src/compress/compressor.h"
+
+namespace offbook::compress {
+
+// Holds the base with the writer's adapter merged (bf16, or f32 where ctx computes in f32): twice
+// the bytes of a 16-bit model. Payloads are bf16; slots keep the budget, the sink is kept besides,
+// once a context. Segments longer than a pass are written in parts, each behind a sink of its own,
+// or behind what was written before when the request has a prior. Ratios that were not trained
+// borrow the slot vector of the nearest one.
+class BeaconCompressor final : public Compressor {
+ public:
+  // Most rows of one pass: 1,536 tokens at 8×, and the bound on memory (about 60 MB of activations
+  // for SmolLM2-135M).
+  static constexpr int32_t kPassRows = 2048;
+
+  // `ctx` is used by this call only. Corrupt where the weights do not fit the model.
+  BeaconCompressor(const backend::ExecutionContext& ctx, const BaseModel& base,
+                   const CompressorWeights& weights);
+
+  const Description& describe() const override { return description_; }
+  Plan plan(const Request& request) const override;
+  std::vector<CompressedContext> compress(const backend::ExecutionContext& ctx,
+                                          std::span<const Request> requests) const override;
+  std::vector<ContextPart> attach(std::span<const Attachment> contexts,
+                                  const AttachOptions& options) const override;
+  const CompressorWeights& weights() const override { return weights_; }
+
+ private:
+  struct Part;
+  int32_t part_tokens(int32_t ratio, int32_t prior) const;
+  std::vector<Part> parts_of(const Request& request, CompressedContext& out) const;
+  void write(const backend::ExecutionContext& ctx, std::span<const Part> parts) const;
+  void write_behind_prior(const backend::ExecutionContext& ctx, const Request& request,
+                          std::span<const Part> parts) const;
+  void check_payload(const CompressedContext& context) const;
+
+  const BaseModel base_;
+  Description description_;
+  CompressorWeights weights_;
+  BeaconWeights beacon_;
+  std::unique_ptr<const model::Llama> writer_;
+};
+
+}  // namespace offbook::compress

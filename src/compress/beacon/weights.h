@@ -1,0 +1,37 @@
+// Weights of a beacon: new ones, and as a file's tensors.
+#pragma once
+#include "src/compress/beacon/beacon.h"
+#include "src/compress/compressor.h"
+#include "src/model/lora_init.h"
+
+namespace offbook::compress {
+
+struct BeaconInit {
+  model::LoraOptions lora{
+      .rank = 8,
+      .alpha = 16,
+      .targets = {model::LoraTarget::q, model::LoraTarget::k, model::LoraTarget::v,
+                  model::LoraTarget::o, model::LoraTarget::gate, model::LoraTarget::up,
+                  model::LoraTarget::down}};
+  std::vector<int32_t> ratios = {8, 16, 32};  // rising
+  float pool = 0.3f;
+  uint64_t seed = 0;
+};
+
+// A beacon that has not been trained: the writer is the base, slots look like a comma (of the
+// inputs tried, the one that disturbs the untrained network least) with a little noise, so that
+// ratios can grow apart.
+BeaconWeights new_beacon(const backend::ExecutionContext& ctx, const BaseModel& base,
+                         const BeaconInit& init);
+
+// Tensors slot.vectors, slot.pool and the adapter's; settings ratios, rank, alpha. Copies.
+void put_beacon(const BeaconWeights& beacon, CompressorWeights& weights);
+// Corrupt where names, shapes or settings do not fit the model.
+BeaconWeights take_beacon(const CompressorWeights& weights, const model::ModelConfig& config);
+
+// f32 [hidden] on the CPU: the embedding of the first token of `text`.
+Tensor embedding_of(const backend::ExecutionContext& ctx, const BaseModel& base,
+                    std::string_view text);
+Tensor embedding_of(const backend::ExecutionContext& ctx, const BaseModel& base, int32_t token);
+
+}  // namespace offbook::compress

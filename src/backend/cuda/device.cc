@@ -1,0 +1,76 @@
+#include "src/backend/cuda/device.h"
+
+#include "src/backend/cuda/check.h"
+
+namespace offbook::backend {
+namespace {
+
+constexpr int kOldestMajor = 8;  // bf16 matrix units and asynchronous copies to shared memory
+
+int attribute(cudaDeviceAttr which, int index) {
+  int value = 0;
+  cuda_check(cudaDeviceGetAttribute(&value, which, index), "asking the GPU for its properties");
+  return value;
+}
+
+void require_driver(CudaDevice& device) {
+  cuda_check(cudaRuntimeGetVersion(&device.runtime_version),
+             "asking for the CUDA runtime's version");
+  OB_REQUIRE(
+      cudaDriverGetVersion(&device.driver_version) == cudaSuccess && device.driver_version > 0,
+      Unsupported,
+      "no NVIDIA driver is loaded on this machine; use --device cpu, or install a driver for CUDA "
+      "{}.{}",
+      device.runtime_version / 1000, device.runtime_version % 1000 / 10);
+  OB_REQUIRE(device.driver_version / 1000 >= device.runtime_version / 1000, Unsupported,
+             "the NVIDIA driver knows CUDA up to {}.{}, this build needs {}.0; update the driver "
+             "or use --device cpu",
+             device.driver_version / 1000, device.driver_version % 1000 / 10,
+             device.runtime_version / 1000);
+}
+
+void require_generation(const CudaDevice& device) {
+  OB_REQUIRE(
+      device.major >= kOldestMajor, Unsupported,
+      "{} has compute capability {}.{}; offbook needs {}.0 or newer (Ampere); use --device cpu",
+      device.name, device.major, device.minor, kOldestMajor);
+}
+
+}  // namespace
+
+CudaDevice open_cuda_device(int index) {
+  CudaDevice device;
+  require_driver(device);
+  int count = 0;
+  cuda_check(cudaGetDeviceCount(&count), "counting GPUs");
+  OB_REQUIRE(index >= 0 && index < count, Unsupported, "GPU {} was asked for, this machine has {}",
+             index, count);
+  cudaDeviceProp properties{};
+  cuda_check(cudaGetDeviceProperties(&properties, index), "asking the GPU for its properties");
+  device.index = index;
+  device.name = properties.name;
+  device.major = properties.major;
+  device.minor = properties.minor;
+  device.multiprocessors = properties.multiProcessorCount;
+  device.shared_bytes_per_block =
+      static_cast<size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, index));
+  device.l2_bytes = static_cast<size_t>(properties.l2CacheSize);
+  require_generation(device);
+  cuda_check(cudaSetDevice(index), "opening the GPU");
+  cuda_check(cudaMemGetInfo(&device.free_bytes, &device.total_bytes),
+             "asking the GPU for its free memory");
+  return device;
+}
+
+std::optional<CudaDevice> find_cuda_device(int index, std::string* why_not) {
+  try {
+    return open_cuda_device(index);
+  } catch (const Error& e) {
+    if (why_not != nullptr) {
+      *why_not = e.what();
+    }
+    return std::nullopt;
+  }
+}
+
+}  // namespace offbook::backend

@@ -1,0 +1,58 @@
+// What operations need of the GPU they run on: its stream, its matrix-product library and its
+// faults.
+#pragma once
+#include <array>
+#include <memory>
+#include <string>
+
+#include <cuda_runtime_api.h>
+
+#include "src/backend/cuda/device.h"
+#include "src/backend/cuda/handles.h"
+
+namespace offbook::backend {
+
+class GemmLibrary;  // cuda/gemm.h
+
+// One pass at a time; not thread-safe. Owns its stream, workspace and library handles. Device
+// tensors may outlive it; work queued on its stream may not.
+struct CudaState {
+  // Opens GPU `index`. Throws as open_cuda_device does.
+  explicit CudaState(int index = 0);
+  ~CudaState();
+  CudaState(const CudaState&) = delete;
+  CudaState& operator=(const CudaState&) = delete;
+
+  // To be called after every kernel launch with the kernel's name (a literal): throws when the
+  // launch was refused, and remembers the name for wait().
+  void launched(const char* kernel) {
+    recent[launches++ % recent.size()] = kernel;
+    const cudaError_t code = cudaPeekAtLastError();
+    if (code != cudaSuccess) {
+      fault(code);
+    }
+  }
+
+  // Blocks until the stream is empty. A fault of earlier work is DeviceLost naming the last
+  // launches.
+  void wait();
+
+  // Bytes between host and device in stream order; the host side may be reused after wait().
+  void copy_in(std::byte* device_to, const std::byte* host_from, size_t bytes);
+  void copy_out(std::byte* host_to, const std::byte* device_from, size_t bytes);
+
+  // Set by whoever runs inference: no kernel in flight writes a weight, so products may read theirs
+  // before the kernel in front of them is done.
+  bool weights_are_settled = false;
+
+  CudaDevice device;
+  CudaStream stream;
+  std::unique_ptr<GemmLibrary> gemm;
+  std::array<const char*, 4> recent{};  // names of the last launches
+  size_t launches = 0;
+
+ private:
+  [[noreturn]] void fault(cudaError_t code);
+};
+
+}  // namespace offbook::backend

@@ -1,5 +1,6 @@
 #include "src/ops/linear/linear.h"
 
+#include "src/ops/testing/device.h"
 #include "src/ops/testing/harness.h"
 
 namespace offbook::ops {
@@ -138,25 +139,29 @@ TEST(Linear, BackwardWeightEqualsTheReference) {
 }
 
 // Rows 0…n-1 of the same x, as bits.
-std::vector<float> first_rows(Backend backend, Compute compute, Dtype weight_type, int64_t n) {
+std::vector<double> first_rows(Backend backend, Compute compute, Dtype weight_type, int64_t n) {
   backend::ThreadPool pool(2);
-  backend::Arena arena;
-  ExecutionContext ctx{.backend = backend, .compute = compute, .pool = &pool, .arena = &arena};
+  testing::DeviceScope device(backend);
+  backend::Arena arena(device.allocator());
+  ExecutionContext ctx{.backend = backend,
+                       .compute = compute,
+                       .pool = &pool,
+                       .arena = &arena,
+                       .cuda = device.cuda()};
   Case c(ctx, 7);
   const Tensor weight = c.input(weight_type, {45, 512}, {.scale = 0.05f});
   const Tensor x = c.input(Dtype::f32, {8, 512});
-  const Tensor out = Tensor::empty(Dtype::f32, {n, 45});
-  linear(ctx, {.x = x.slice(0, 0, n), .weight = weight, .out = out});
-  return {out.data<float>(), out.data<float>() + out.numel()};
+  linear(ctx, {.x = x.slice(0, 0, n), .weight = weight, .out = c.output(Dtype::f32, {n, 45})});
+  return c.collect()[0];
 }
 
 TEST(Linear, ARowHasTheSameBitsInEveryBatch) {
   for (const Backend backend : testing::available_backends()) {
     for (const Compute compute : {Compute::f32, Compute::bf16}) {
       for (const Dtype weight : kWeights) {
-        const std::vector<float> eight = first_rows(backend, compute, weight, 8);
+        const std::vector<double> eight = first_rows(backend, compute, weight, 8);
         for (int64_t n = 1; n < 8; ++n) {
-          const std::vector<float> some = first_rows(backend, compute, weight, n);
+          const std::vector<double> some = first_rows(backend, compute, weight, n);
           EXPECT_TRUE(std::equal(some.begin(), some.end(), eight.begin()))
               << dtype_info(weight).name << ", " << n << " rows, " << backend::to_string(backend);
         }
@@ -168,9 +173,13 @@ TEST(Linear, ARowHasTheSameBitsInEveryBatch) {
 TEST(Linear, AllocatesNothingTheSecondTime) {
   for (const Backend backend : testing::available_backends()) {
     backend::ThreadPool pool(2);
-    backend::Arena arena;
-    ExecutionContext ctx{
-        .backend = backend, .compute = Compute::bf16, .pool = &pool, .arena = &arena};
+    testing::DeviceScope device(backend);
+    backend::Arena arena(device.allocator());
+    ExecutionContext ctx{.backend = backend,
+                         .compute = Compute::bf16,
+                         .pool = &pool,
+                         .arena = &arena,
+                         .cuda = device.cuda()};
     Case c(ctx, 7);
     const Tensor weight = c.input(Dtype::q4_1, {45, 512});
     const Tensor x = c.input(Dtype::f32, {30, 512});

@@ -1,0 +1,431 @@
+#include "src/ops/attention/tiles_cuda.cuh"
+#include "src/ops/paged_attention/decode_cuda.cuh"
+
+namespace offbook::ops::cuda {
+namespace {
+
+constexpr int kWarps = 4;
+constexpr int kThreads = 32 * kWarps;
+constexpr int kChunk = 16;  // keys of a warp at a time; the four warps take one page
+static_assert(kChunk * kWarps == kPageTokens);
+
+// Blocks for one sequence over all key heads: two for each multiprocessor of an H200. A constant,
+// not the device's: where the splits lie decides the bits.
+constexpr int kBlocksPerSequence = 264;
+
+constexpr int kPagesPerSplit =
+    4;  // at least: fewer cost more in starting and joining than they gain
+
+struct Decode {
+  const bf16 *q, *k, *v;
+  bf16* out;
+  PagedKeys keys;
+  AttentionShape shape;
+  int splits;      // most of any sequence
+  float* partial;  // [sequences, kv_heads, splits, kDecodeRows, dim]: not yet divided by their sums
+  float2* peaks;   // [sequences, kv_heads, splits, kDecodeRows]: largest score (log2), sum
+};
+
+// Pages of one split; the last may be short or empty.
+struct Split {
+  int begin;
+  int end;
+  int count;  // splits of the sequence
+};
+
+__device__ Split split_of(const Decode& d, const SequenceView& view, int index) {
+  const int first = d.keys.lo(view.first_position) / kPageTokens;
+  const int pages = (view.count + kPageTokens - 1) / kPageTokens - first;
+  const int each = max(kPagesPerSplit, (pages + d.splits - 1) / d.splits);
+  return {first + index * each, min(first + (index + 1) * each, first + pages),
+          (pages + each - 1) / each};
+}
+
+__device__ bool is_mine(const SequenceView& view, int group) {
+  return view.length > 0 && view.length * group <= kDecodeRows;
+}
+
+// mma_bf16 whose rows 8…15 are zeros, and not kept.
+__device__ void mma_top(float& c0, float& c1, uint32_t a0, uint32_t a2, uint32_t b0, uint32_t b1) {
+  [[maybe_unused]] float unused0;
+  [[maybe_unused]] float unused1;
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%5}, {%7,%8}, "
+      "{%0,%1,%9,%9};\n"
+      : "+f"(c0), "+f"(c1), "=f"(unused0), "=f"(unused1)
+      : "r"(a0), "r"(0), "r"(a2), "r"(b0), "r"(b1), "f"(0.0f));
+  static_cast<void>(unused0);
+  static_cast<void>(unused1);
+}
+
+// A warp's share: sums over its keys for up to 16 query rows; kHalves is 1 for at most 8 rows.
+template <int kDim, int kHalves>
+struct WarpState {
+  float most[kHalves];
+  float total[kHalves];
+  float sums[kDim / 8][2 * kHalves];
+};
+
+template <int kHalves>
+__device__ void multiply(float (&c)[2 * kHalves], const uint32_t (&a)[2 * kHalves], uint32_t b0,
+                         uint32_t b1) {
+  if constexpr (kHalves == 1) {
+    mma_top(c[0], c[1], a[0], a[1], b0, b1);
+  } else {
+    mma_bf16(c, a[0], a[1], a[2], a[3], b0, b1);
+  }
+}
+
+// Keys and values go from memory to registers, 16 bytes a thread, and meet the queries in the
+// tensor cores without a shuffle: the columns of both factors are permuted alike. Keys of the next
+// chunk are under way while values of this one are multiplied.
+template <int kDim, int kHalves>
+__global__ void __launch_bounds__(kThreads) decode_split(const __grid_constant__ Decode d) {
+  constexpr int kParts = kDim / 32;  // of a key: 8 values of each of four threads
+  constexpr int kSets = kDim / 64;   // of a value row: 8 values of each of eight threads
+  constexpr int kRows = 8 * kHalves;
+  extern __shared__ __align__(16) float warp_sums[];  // [kWarps][kRows][kDim]
+  __shared__ float2 warp_peaks[kWarps][kRows];
+  __shared__ float warp_scales[kWarps][kRows];
+  __shared__ float row_totals[kRows];
+  wait_for_predecessor();
+  let_successor_start();
+  const int s = blockIdx.z;
+  const SequenceView view = d.keys.view(s);
+  if (!is_mine(view, d.shape.group)) {
+    return;
+  }
+  const int rows = view.length * d.shape.group;
+  if ((kHalves == 1) != (rows <= 8)) {
+    return;
+  }
+  const Split split = split_of(d, view, blockIdx.x);
+  if (split.begin >= split.end) {
+    return;
+  }
+  const int kv = blockIdx.y;
+  const int warp = threadIdx.x / 32;
+  const int g = threadIdx.x % 32 / 4;
+  const int t = threadIdx.x % 4;
+
+  // Row m of the product: query m / group, head m % group of the group.
+  uint32_t q_part[2 * kParts][2 * kHalves];
+#pragma unroll
+  for (int half = 0; half < kHalves; ++half) {
+    const int m = g + 8 * half;
+    const bool inside = m < rows;
+    const int64_t n = view.query_begin + (inside ? m / d.shape.group : 0);
+    const int head = kv * d.shape.group + (inside ? m % d.shape.group : 0);
+    const bf16* row = d.q + n * d.shape.q.row + head * d.shape.q.head + 8 * t;
+#pragma unroll
+    for (int c = 0; c < kParts; ++c) {
+      const uint4 raw =
+          inside ? *reinterpret_cast<const uint4*>(row + c * 32) : make_uint4(0, 0, 0, 0);
+      q_part[2 * c][half] = raw.x;
+      q_part[2 * c][kHalves + half] = raw.y;
+      q_part[2 * c + 1][half] = raw.z;
+      q_part[2 * c + 1][kHalves + half] = raw.w;
+    }
+  }
+
+  const int32_t* pages = d.keys.page_list + d.keys.sequence(s).pages_begin;
+  const bf16* k_base = d.k + kv * d.keys.k.head + 8 * t;
+  const bf16* v_base = d.v + kv * d.keys.v.head + 8 * g;
+  uint4 k_raw[2][kParts];
+  uint4 v_raw[4][kSets];
+  // Keys g and g + 8 of the warp's chunk of a page; zeros past the end.
+  const auto fetch_k = [&](int page, int id) {
+    const int64_t row = static_cast<int64_t>(id) * kPageTokens + warp * kChunk;
+    const int left = view.count - page * kPageTokens - warp * kChunk;
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+      const bf16* from = k_base + (row + n * 8 + g) * d.keys.k.row;
+#pragma unroll
+      for (int c = 0; c < kParts; ++c) {
+        k_raw[n][c] = n * 8 + g < left ? __ldcs(reinterpret_cast<const uint4*>(from + c * 32))
+                                       : make_uint4(0, 0, 0, 0);
+      }
+    }
+  };
+  // Values of keys 2t, 2t + 1, 2t + 8, 2t + 9.
+  const auto fetch_v = [&](int page, int id) {
+    const int64_t row = static_cast<int64_t>(id) * kPageTokens + warp * kChunk;
+    const int left = view.count - page * kPageTokens - warp * kChunk;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const int key = 2 * t + j % 2 + j / 2 * 8;
+      const bf16* from = v_base + (row + key) * d.keys.v.row;
+#pragma unroll
+      for (int c = 0; c < kSets; ++c) {
+        v_raw[j][c] = key < left ? __ldcs(reinterpret_cast<const uint4*>(from + c * 64))
+                                 : make_uint4(0, 0, 0, 0);
+      }
+    }
+  };
+
+  const float scale2 = d.shape.scale * kLog2e;
+  WarpState<kDim, kHalves> state{};
+#pragma unroll
+  for (int half = 0; half < kHalves; ++half) {
+    state.most[half] = -INFINITY;
+  }
+  int id = pages[split.begin];
+  int next_id = split.begin + 1 < split.end ? pages[split.begin + 1] : 0;
+  fetch_k(split.begin, id);
+  fetch_v(split.begin, id);
+  const int first_hi = view.first_position + 1;
+  const int last_lo = d.keys.lo(view.count - 1);
+  for (int page = split.begin; page < split.end; ++page) {
+    const bool more = page + 1 < split.end;
+    const int after = page + 2 < split.end ? pages[page + 2] : 0;
+    float scores[2][2 * kHalves] = {};
+#pragma unroll
+    for (int c = 0; c < kParts; ++c) {
+#pragma unroll
+      for (int n = 0; n < 2; ++n) {
+        multiply<kHalves>(scores[n], q_part[2 * c], k_raw[n][c].x, k_raw[n][c].y);
+        multiply<kHalves>(scores[n], q_part[2 * c + 1], k_raw[n][c].z, k_raw[n][c].w);
+      }
+    }
+    if (more) {
+      fetch_k(page + 1, next_id);
+    }
+    const int position = page * kPageTokens + warp * kChunk;
+    const bool whole = position + kChunk <= first_hi && position >= last_lo;
+    uint32_t p_part[2 * kHalves];
+#pragma unroll
+    for (int half = 0; half < kHalves; ++half) {
+      float peak = state.most[half];
+#pragma unroll
+      for (int n = 0; n < 2; ++n) {
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          float& score = scores[n][2 * half + e];
+          score *= scale2;
+          if (!whole) {
+            const int at = view.first_position + (g + 8 * half) / d.shape.group;
+            const int key = position + n * 8 + 2 * t + e;
+            if (key > at || key < d.keys.lo(at)) {
+              score = -INFINITY;
+            }
+          }
+          peak = fmaxf(peak, score);
+        }
+      }
+      peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, 1));
+      peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, 2));
+      const float base = peak == -INFINITY ? 0.0f : peak;
+      const float shrink = power_of_two(state.most[half] - base);
+      state.most[half] = peak;
+      float sum = 0;
+#pragma unroll
+      for (int n = 0; n < 2; ++n) {
+        const float p0 = power_of_two(scores[n][2 * half] - base);
+        const float p1 = power_of_two(scores[n][2 * half + 1] - base);
+        sum += p0 + p1;
+        p_part[n * kHalves + half] = pack(p0, p1);
+      }
+      state.total[half] = state.total[half] * shrink + sum;
+#pragma unroll
+      for (int i = 0; i < kDim / 8; ++i) {
+        state.sums[i][2 * half] *= shrink;
+        state.sums[i][2 * half + 1] *= shrink;
+      }
+    }
+#pragma unroll
+    for (int c = 0; c < kSets; ++c) {
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+        const auto word = [&](int key) {
+          const uint4& raw = v_raw[key][c];
+          return j / 2 == 0 ? raw.x : j / 2 == 1 ? raw.y : j / 2 == 2 ? raw.z : raw.w;
+        };
+        constexpr unsigned kLow = 0x5410, kHigh = 0x7632;
+        const unsigned select = j % 2 == 0 ? kLow : kHigh;
+        multiply<kHalves>(state.sums[c * 8 + j], p_part, __byte_perm(word(0), word(1), select),
+                          __byte_perm(word(2), word(3), select));
+      }
+    }
+    if (more) {
+      fetch_v(page + 1, next_id);
+    }
+    next_id = after;
+  }
+
+  // Column 8 · (2t + e) + j of set c is sums[c · 8 + j][2 · half + e].
+#pragma unroll
+  for (int half = 0; half < kHalves; ++half) {
+    float total = state.total[half];
+    total += __shfl_xor_sync(0xffffffffu, total, 1);
+    total += __shfl_xor_sync(0xffffffffu, total, 2);
+    if (t == 0) {
+      warp_peaks[warp][g + 8 * half] = make_float2(state.most[half], total);
+    }
+    float* row = warp_sums + (warp * kRows + g + 8 * half) * kDim;
+#pragma unroll
+    for (int i = 0; i < kDim / 8; ++i) {
+#pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        row[i / 8 * 64 + 8 * (2 * t + e) + i % 8] = state.sums[i][2 * half + e];
+      }
+    }
+  }
+  __syncthreads();
+  const int64_t block = (static_cast<int64_t>(s) * gridDim.y + kv) * d.splits + blockIdx.x;
+  const bool last = split.count == 1;
+  if (threadIdx.x < kRows) {
+    const int m = threadIdx.x;
+    float peak = -INFINITY;
+    for (int w = 0; w < kWarps; ++w) {
+      peak = fmaxf(peak, warp_peaks[w][m].x);
+    }
+    float total = 0;
+    for (int w = 0; w < kWarps; ++w) {
+      const float2 other = warp_peaks[w][m];
+      warp_scales[w][m] = other.x == -INFINITY ? 0.0f : power_of_two(other.x - peak);
+      total += other.y * warp_scales[w][m];
+    }
+    row_totals[m] = total;
+    if (!last && m < rows) {
+      d.peaks[block * kDecodeRows + m] = make_float2(peak, total);
+    }
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < rows * kDim; i += kThreads) {
+    const int m = i / kDim;
+    float sum = 0;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) {
+      sum += warp_sums[w * kRows * kDim + i] * warp_scales[w][m];
+    }
+    if (last) {
+      const int64_t n = view.query_begin + m / d.shape.group;
+      const int head = kv * d.shape.group + m % d.shape.group;
+      d.out[n * d.shape.out.row + head * d.shape.out.head + i % kDim] =
+          __float2bfloat16_rn(sum / row_totals[m]);
+    } else {
+      d.partial[block * kDecodeRows * kDim + i] = sum;
+    }
+  }
+}
+
+// Joins the splits of one query row, in order: a block of kDim threads.
+template <int kDim>
+__global__ void __launch_bounds__(kDim) decode_merge(const __grid_constant__ Decode d) {
+  __shared__ float scales[kBlocksPerSequence];
+  __shared__ float warp_parts[2][kDim / 32];
+  wait_for_predecessor();
+  let_successor_start();
+  const int s = blockIdx.z;
+  const SequenceView view = d.keys.view(s);
+  const int m = blockIdx.x;
+  if (!is_mine(view, d.shape.group) || m >= view.length * d.shape.group) {
+    return;
+  }
+  const int count = split_of(d, view, 0).count;
+  if (count <= 1) {
+    return;
+  }
+  const int kv = blockIdx.y;
+  const int warp = threadIdx.x / 32;
+  const int64_t block = (static_cast<int64_t>(s) * gridDim.y + kv) * d.splits;
+  float peak = -INFINITY;
+  for (int i = threadIdx.x; i < count; i += kDim) {
+    peak = fmaxf(peak, d.peaks[(block + i) * kDecodeRows + m].x);
+  }
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) {
+    peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, step));
+  }
+  warp_parts[0][warp] = peak;
+  __syncthreads();
+#pragma unroll
+  for (int w = 0; w < kDim / 32; ++w) {
+    peak = fmaxf(peak, warp_parts[0][w]);
+  }
+  float total = 0;
+  for (int i = threadIdx.x; i < count; i += kDim) {
+    const float2 other = d.peaks[(block + i) * kDecodeRows + m];
+    scales[i] = other.x == -INFINITY ? 0.0f : power_of_two(other.x - peak);
+    total += other.y * scales[i];
+  }
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) {
+    total += __shfl_xor_sync(0xffffffffu, total, step);
+  }
+  warp_parts[1][warp] = total;
+  __syncthreads();
+  total = 0;
+#pragma unroll
+  for (int w = 0; w < kDim / 32; ++w) {
+    total += warp_parts[1][w];
+  }
+  const float* from = d.partial + (block * kDecodeRows + m) * kDim + threadIdx.x;
+  float sum = 0;
+#pragma unroll 8
+  for (int i = 0; i < count; ++i) {
+    sum = fmaf(from[static_cast<int64_t>(i) * kDecodeRows * kDim], scales[i], sum);
+  }
+  const int64_t n = view.query_begin + m / d.shape.group;
+  const int head = kv * d.shape.group + m % d.shape.group;
+  d.out[n * d.shape.out.row + head * d.shape.out.head + threadIdx.x] =
+      __float2bfloat16_rn(sum / total);
+}
+
+template <int kDim>
+void run(const ExecutionContext& ctx, const Decode& d, const PagedAttentionArgs& a) {
+  const auto kv_heads = static_cast<unsigned>(a.k_pages.dim(2));
+  const auto sequences = static_cast<unsigned>(a.sequences.dim(0));
+  const auto splits = static_cast<unsigned>(std::clamp<int64_t>(
+      div_up(div_up(a.max_kv_length, kPageTokens), kPagesPerSplit), 1, d.splits));
+  const auto shape = [&](int halves) {
+    return Launch{
+        dim3(splits, kv_heads, sequences), dim3(kThreads),
+        static_cast<size_t>(kWarps) * 8 * static_cast<size_t>(halves) * kDim * sizeof(float), true};
+  };
+  launch(ctx, "decode_split", shape(1), decode_split<kDim, 1>, d);
+  const int rows = a.max_length * d.shape.group;
+  if (rows > 8) {
+    launch(ctx, "decode_split", shape(2), decode_split<kDim, 2>, d);
+  }
+  if (splits > 1) {
+    launch(ctx, "decode_merge",
+           {dim3(static_cast<unsigned>(std::min(rows, kDecodeRows)), kv_heads, sequences),
+            dim3(kDim), 0, true},
+           decode_merge<kDim>, d);
+  }
+}
+
+}  // namespace
+
+void attention_decode(const ExecutionContext& ctx, const PagedAttentionArgs& a) {
+  const int64_t kv_heads = a.k_pages.dim(2);
+  const int64_t dim = a.q.dim(2);
+  backend::ArenaScope scope(*ctx.arena);
+  const auto splits = static_cast<int>(std::max<int64_t>(1, kBlocksPerSequence / kv_heads));
+  const int64_t blocks = a.sequences.dim(0) * kv_heads * splits;
+  const Tensor partial = ctx.make(Dtype::f32, {blocks * kDecodeRows, dim});
+  const Tensor peaks = ctx.make(Dtype::f32, {blocks * kDecodeRows, 2});
+  const Decode d{.q = a.q.data<bf16>(),
+                 .k = a.k_pages.data<bf16>(),
+                 .v = a.v_pages.data<bf16>(),
+                 .out = a.out.data<bf16>(),
+                 .keys = paged_keys(a),
+                 .shape = {.q = head_strides(a.q),
+                           .out = head_strides(a.out),
+                           .lse = nullptr,
+                           .heads = static_cast<int>(a.q.dim(1)),
+                           .group = static_cast<int>(a.q.dim(1) / kv_heads),
+                           .dim = static_cast<int>(dim),
+                           .scale = a.scale},
+                 .splits = splits,
+                 .partial = partial.data<float>(),
+                 .peaks = reinterpret_cast<float2*>(peaks.raw())};
+  if (dim == 128) {
+    run<128>(ctx, d, a);
+  } else {
+    run<64>(ctx, d, a);
+  }
+}
+
+}  // namespace offbook::ops::cuda

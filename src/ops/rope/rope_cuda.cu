@@ -1,0 +1,195 @@
+#include "src/ops/cuda/elements.cuh"
+#include "src/ops/registry.h"
+
+namespace offbook::ops::cuda {
+namespace {
+
+// Angles in double: a table row costs dim/2 sincos, and serves every head and layer of a pass.
+__global__ void fill_rope_table(const int32_t* positions, const float* inv_freq, float scale,
+                                int64_t half, int64_t count, float* out) {
+  const int64_t work = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (work >= count * half) {
+    return;
+  }
+  const int64_t n = work / half;
+  const int64_t i = work % half;
+  double sine, cosine;
+  sincos(static_cast<double>(positions[n]) * static_cast<double>(inv_freq[i]), &sine, &cosine);
+  out[n * 2 * half + i] = static_cast<float>(cosine * scale);
+  out[n * 2 * half + half + i] = static_cast<float>(sine * scale);
+}
+
+// A thread rotates up to eight neighbouring pairs (i, i + half) of one head; x may be out.
+template <class A>
+struct Rotate {
+  RowsOf<A> x;  // rows are heads
+  RowsOf<A> out;
+  const float* table;
+  int64_t heads;
+  float sign;  // −1 turns back
+  bool accumulate;
+  bool grouped;  // half is whole groups of eight, and both tensors are aligned
+
+  __device__ void pairs(int64_t r, int64_t to, int64_t i, int64_t half) const {
+    const float* angles = table + r / heads * 2 * half;
+    const A from_row = x.row(r);
+    const A to_row = out.row(to);
+    if (grouped) {
+      float a[8], b[8], cosine[8], sine[8];
+      from_row.get8(i, a);
+      from_row.get8(i + half, b);
+      load8(angles + i, cosine);
+      load8(angles + half + i, sine);
+      rotate(a, b, cosine, sine);
+      if (accumulate) {
+        add(to_row, i, a);
+        add(to_row, i + half, b);
+      }
+      to_row.set8(i, a);
+      to_row.set8(i + half, b);
+      return;
+    }
+    for (int64_t j = i; j < min(i + 8, half); ++j) {
+      const float a = from_row.get(j);
+      const float b = from_row.get(j + half);
+      const float c = angles[j];
+      const float s = angles[half + j] * sign;
+      to_row.set(j, a * c - b * s + (accumulate ? to_row.get(j) : 0.0f));
+      to_row.set(j + half, b * c + a * s + (accumulate ? to_row.get(j + half) : 0.0f));
+    }
+  }
+
+ private:
+  __device__ void rotate(float (&a)[8], float (&b)[8], const float (&cosine)[8],
+                         const float (&sine)[8]) const {
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      const float s = sine[j] * sign;
+      const float low = a[j] * cosine[j] - b[j] * s;
+      b[j] = b[j] * cosine[j] + a[j] * s;
+      a[j] = low;
+    }
+  }
+  __device__ static void add(const A& row, int64_t i, float (&v)[8]) {
+    float before[8];
+    row.get8(i, before);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      v[j] += before[j];
+    }
+  }
+};
+
+template <class A>
+__global__ void rotate_heads(Rotate<A> rotate, int64_t half, int64_t groups) {
+  wait_for_predecessor();
+  let_successor_start();
+  const int64_t work = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const int64_t r = work / groups;
+  if (r < rotate.x.count) {
+    rotate.pairs(r, r, work % groups * 8, half);
+  }
+}
+
+bool grouped(std::initializer_list<const Tensor*> tensors, const Tensor& table) {
+  bool all = table.dim(-1) / 2 % 8 == 0 && reinterpret_cast<uintptr_t>(table.raw()) % 16 == 0;
+  for (const Tensor* t : tensors) {
+    all = all && rows_of<Any>(*t).aligned;
+  }
+  return all;
+}
+
+// Rotates keys into their slots and copies values beside them: a thread for eight pairs, or for
+// what is left of them.
+template <class A>
+__global__ void write_kv(RowsOf<A> k, RowsOf<A> v, const float* table, const int32_t* slots,
+                         int64_t heads, A k_pages, A v_pages, bool in_groups) {
+  wait_for_predecessor();
+  let_successor_start();
+  const int64_t half = k.dim / 2;
+  const int64_t groups = (half + 7) / 8;
+  const int64_t work = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const int64_t r = work / groups;
+  if (r >= k.count) {
+    return;
+  }
+  const int64_t first = work % groups * 8;
+  const int64_t n = r / heads;
+  const int64_t to = (static_cast<int64_t>(slots[n]) * heads + r % heads) * k.dim;
+  const float* angles = table + n * k.dim;
+  const A key = k.row(r);
+  const A value = v.row(r);
+  if (in_groups) {
+    float a[8], b[8], c[8], s[8];
+    key.get8(first, a);
+    key.get8(first + half, b);
+    load8(angles + first, c);
+    load8(angles + half + first, s);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      const float low = a[j] * c[j] - b[j] * s[j];
+      b[j] = b[j] * c[j] + a[j] * s[j];
+      a[j] = low;
+    }
+    k_pages.set8(to + first, a);
+    k_pages.set8(to + first + half, b);
+    value.get8(first, a);
+    value.get8(first + half, b);
+    v_pages.set8(to + first, a);
+    v_pages.set8(to + first + half, b);
+    return;
+  }
+  for (int64_t i = first; i < min(first + 8, half); ++i) {
+    const float a = key.get(i);
+    const float b = key.get(i + half);
+    k_pages.set(to + i, a * angles[i] - b * angles[half + i]);
+    k_pages.set(to + i + half, b * angles[i] + a * angles[half + i]);
+    v_pages.set(to + i, value.get(i));
+    v_pages.set(to + i + half, value.get(i + half));
+  }
+}
+
+}  // namespace
+
+void rope_table(const ExecutionContext& ctx, const RopeTableArgs& a) {
+  const int64_t half = a.inv_freq.dim(0);
+  launch(ctx, "rope_table", threads_for(a.positions.dim(0) * half), fill_rope_table,
+         a.positions.data<int32_t>(), a.inv_freq.data<float>(), a.scale, half, a.positions.dim(0),
+         a.out.data<float>());
+}
+
+void rope(const ExecutionContext& ctx, const RopeArgs& a) {
+  const int64_t half = a.x.dim(-1) / 2;
+  const int64_t groups = div_up(half, 8);
+  with_elements({&a.x, &a.out}, [&](auto accessor) {
+    using A = decltype(accessor);
+    const Rotate<A> rotate{.x = rows_of<A>(a.x),
+                           .out = rows_of<A>(a.out),
+                           .table = a.table.data<float>(),
+                           .heads = a.x.dim(1),
+                           .sign = a.rotation == Rotation::forward ? 1.0f : -1.0f,
+                           .accumulate = a.write == Write::accumulate,
+                           .grouped = grouped({&a.x, &a.out}, a.table)};
+    Launch shape = threads_for(rotate.x.count * groups);
+    shape.overlaps = true;
+    launch(ctx, "rope", shape, rotate_heads<A>, rotate, half, groups);
+  });
+}
+
+void kv_write(const ExecutionContext& ctx, const KvWriteArgs& a) {
+  OB_REQUIRE(a.k_pages.is_contiguous() && a.v_pages.is_contiguous(), Unsupported,
+             "kv_write on cuda: pages are contiguous, not {}", to_string(a.k_pages));
+  with_elements({&a.k, &a.v, &a.k_pages, &a.v_pages}, [&](auto accessor) {
+    using A = decltype(accessor);
+    const RowsOf<A> k = rows_of<A>(a.k);
+    const auto pages =
+        reinterpret_cast<uintptr_t>(a.k_pages.raw()) | reinterpret_cast<uintptr_t>(a.v_pages.raw());
+    Launch shape = threads_for(k.count * div_up(k.dim / 2, 8));
+    shape.overlaps = true;
+    launch(ctx, "kv_write", shape, write_kv<A>, k, rows_of<A>(a.v), a.table.data<float>(),
+           a.slots.data<int32_t>(), a.k.dim(1), elements<A>(a.k_pages), elements<A>(a.v_pages),
+           grouped({&a.k, &a.v}, a.table) && pages % 16 == 0);
+  });
+}
+
+}  // namespace offbook::ops::cuda

@@ -1,0 +1,141 @@
+#include "src/ops/cuda/reduce.cuh"
+#include "src/ops/registry.h"
+
+namespace offbook::ops::cuda {
+namespace {
+
+constexpr int kBlock = 128;
+
+// [n, …rest] as [n, rest]; the rest is contiguous.
+RowsOf<Any> flat_rows(const Tensor& t) {
+  const int64_t rest = t.dim(0) == 0 ? 0 : t.numel() / t.dim(0);
+  RowsOf<Any> out{elements<Any>(t), t.dim(0), rest, 1, t.stride(0), 0, false};
+  const auto size = dtype_bytes(t.dtype(), 1);
+  out.aligned = rest % 8 == 0 && reinterpret_cast<uintptr_t>(t.raw()) % 16 == 0 &&
+                out.outer_stride * size % 16 == 0;
+  return out;
+}
+
+__device__ void move_row(const RowsOf<Any>& x, int64_t from, const RowsOf<Any>& out, int64_t to,
+                         bool accumulate) {
+  const Any source = x.row(from);
+  const Any target = out.row(to);
+  for (int64_t i = threadIdx.x * 8; i < x.dim; i += kBlock * 8) {
+    float v[8];
+    x.get8(source, i, v);
+    if (accumulate) {
+      float before[8];
+      out.get8(target, i, before);
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+        v[j] += before[j];
+      }
+    }
+    out.set8(target, i, v);
+  }
+}
+
+__global__ void gather(RowsOf<Any> x, const int32_t* index, RowsOf<Any> out, bool accumulate) {
+  const int32_t from = index[blockIdx.x];
+  if (from >= 0 && from < x.count) {
+    move_row(x, from, out, blockIdx.x, accumulate);
+  }
+}
+
+__global__ void scatter(RowsOf<Any> x, const int32_t* index, RowsOf<Any> out) {
+  const int32_t to = index[blockIdx.x];
+  if (to >= 0 && to < out.count) {
+    move_row(x, blockIdx.x, out, to, false);
+  }
+}
+
+// As add_rows_by_id of embedding: the block of a row's first appearance adds all, in order.
+__global__ void scatter_add(RowsOf<Any> x, const int32_t* index, int64_t n, RowsOf<Any> out) {
+  const int64_t mine = blockIdx.x;
+  const int32_t to = index[mine];
+  bool skip = to < 0 || to >= out.count;
+  for (int64_t j = threadIdx.x; j < mine && !skip; j += kBlock) {
+    skip = index[j] == to;
+  }
+  if (__syncthreads_or(skip)) {
+    return;
+  }
+  for (int64_t j = mine; j < n; ++j) {
+    if (index[j] == to) {
+      move_row(x, j, out, to, true);
+    }
+  }
+}
+
+// A block for each segment; rows are added in order.
+__global__ void mean_rows(RowsOf<Any> x, const int32_t* offsets, bool l2_normalise, RowsOf<Any> out,
+                          float* sums) {
+  const int64_t segment = blockIdx.x;
+  const int32_t begin = offsets[segment];
+  const int32_t end = offsets[segment + 1];
+  const float scale = end > begin ? 1.0f / static_cast<float>(end - begin) : 0.0f;
+  const Any to = out.row(segment);
+  float* mean = sums + segment * x.dim;
+  float squares = 0;
+  for (int64_t i = threadIdx.x; i < x.dim; i += kBlock) {
+    float sum = 0;
+    for (int32_t r = begin; r < end; ++r) {
+      sum += x.row(r).get(i);
+    }
+    mean[i] = sum * scale;
+    squares += mean[i] * mean[i];
+  }
+  const float length = sqrtf(block_sum(squares));
+  const float divide = l2_normalise && length > 0 ? 1.0f / length : 1.0f;
+  for (int64_t i = threadIdx.x; i < x.dim; i += kBlock) {
+    to.set(i, mean[i] * divide);
+  }
+}
+
+__global__ void spread_means(const int32_t* offsets, RowsOf<Any> d_out, RowsOf<Any> d_x) {
+  const int64_t segment = blockIdx.x;
+  const int32_t begin = offsets[segment];
+  const int32_t end = offsets[segment + 1];
+  const float scale = 1.0f / static_cast<float>(max(end - begin, 1));
+  const Any from = d_out.row(segment);
+  for (int64_t i = threadIdx.x; i < d_x.dim; i += kBlock) {
+    const float g = from.get(i) * scale;
+    for (int32_t r = begin; r < end; ++r) {
+      const Any to = d_x.row(r);
+      to.set(i, to.get(i) + g);
+    }
+  }
+}
+
+}  // namespace
+
+void gather_rows(const ExecutionContext& ctx, const GatherRowsArgs& a) {
+  launch(ctx, "gather_rows", {dim3(blocks_x(a.index.dim(0))), dim3(kBlock)}, gather, flat_rows(a.x),
+         a.index.data<int32_t>(), flat_rows(a.out), a.write == Write::accumulate);
+}
+
+void scatter_rows(const ExecutionContext& ctx, const ScatterRowsArgs& a) {
+  const Launch shape{dim3(blocks_x(a.index.dim(0))), dim3(kBlock)};
+  if (a.write == Write::overwrite) {
+    launch(ctx, "scatter_rows", shape, scatter, flat_rows(a.x), a.index.data<int32_t>(),
+           flat_rows(a.out));
+  } else {
+    launch(ctx, "scatter_add_rows", shape, scatter_add, flat_rows(a.x), a.index.data<int32_t>(),
+           a.index.dim(0), flat_rows(a.out));
+  }
+}
+
+void segment_mean(const ExecutionContext& ctx, const SegmentMeanArgs& a) {
+  backend::ArenaScope scope(*ctx.arena);
+  const Tensor sums = ctx.make(Dtype::f32, a.out.shape());
+  launch(ctx, "segment_mean", {dim3(blocks_x(a.out.dim(0))), dim3(kBlock)}, mean_rows,
+         rows_of<Any>(a.x), a.offsets.data<int32_t>(), a.l2_normalise, rows_of<Any>(a.out),
+         sums.data<float>());
+}
+
+void segment_mean_backward(const ExecutionContext& ctx, const SegmentMeanBackwardArgs& a) {
+  launch(ctx, "segment_mean_backward", {dim3(blocks_x(a.d_out.dim(0))), dim3(kBlock)}, spread_means,
+         a.offsets.data<int32_t>(), rows_of<Any>(a.d_out), rows_of<Any>(a.d_x));
+}
+
+}  // namespace offbook::ops::cuda

@@ -1,0 +1,48 @@
+#include "src/ops/cuda/map.cuh"
+#include "src/ops/registry.h"
+
+namespace offbook::ops::cuda {
+namespace {
+
+// kFast: a few units in the last place of f32, for results that are rounded to bf16.
+template <bool kFast>
+__device__ float sigmoid(float x) {
+  return kFast ? __fdividef(1.0f, 1.0f + __expf(-x)) : 1.0f / (1.0f + expf(-x));
+}
+
+template <bool kFast>
+struct Gate {
+  __device__ void operator()(int64_t, const float (&in)[2], float (&out)[1]) const {
+    out[0] = in[0] * sigmoid<kFast>(in[0]) * in[1];
+  }
+};
+template <bool kFast>
+struct GateBackward {  // in: gate, up, d_out
+  __device__ void operator()(int64_t, const float (&in)[3], float (&out)[2]) const {
+    const float s = sigmoid<kFast>(in[0]);
+    out[0] = in[2] * in[1] * s * (1.0f + in[0] * (1.0f - s));
+    out[1] = in[2] * in[0] * s;
+  }
+};
+
+}  // namespace
+
+void swiglu(const ExecutionContext& ctx, const SwigluArgs& a) {
+  if (a.out.dtype() == Dtype::bf16) {
+    map<2, 1>(ctx, "swiglu", {a.gate, a.up}, {a.out}, Gate<true>{});
+  } else {
+    map<2, 1>(ctx, "swiglu", {a.gate, a.up}, {a.out}, Gate<false>{});
+  }
+}
+
+void swiglu_backward(const ExecutionContext& ctx, const SwigluBackwardArgs& a) {
+  if (a.d_gate.dtype() == Dtype::bf16 && a.d_up.dtype() == Dtype::bf16) {
+    map<3, 2>(ctx, "swiglu_backward", {a.gate, a.up, a.d_out}, {a.d_gate, a.d_up},
+              GateBackward<true>{});
+  } else {
+    map<3, 2>(ctx, "swiglu_backward", {a.gate, a.up, a.d_out}, {a.d_gate, a.d_up},
+              GateBackward<false>{});
+  }
+}
+
+}  // namespace offbook::ops::cuda

@@ -1,0 +1,320 @@
+#include "bench/ops/cuda_bench.h"
+
+#include <cmath>
+
+namespace offbook::bench {
+namespace {
+
+using ops::kPageTokens;
+
+double bytes_of(const Tensor& t) {
+  return static_cast<double>(t.bytes());
+}
+std::string short_name(Dtype dtype) {
+  return std::string(dtype_info(dtype).name);
+}
+
+void product(CudaBench& bench, Dtype dtype, int64_t n, int64_t out, int64_t in) {
+  const std::string name = fmt::format("linear {} n={} [{}, {}]", short_name(dtype), n, out, in);
+  if (!bench.wants(name)) {
+    return;
+  }
+  std::vector<Tensor> weights;
+  do {
+    weights.push_back(bench.random(dtype, {out, in}));
+  } while (static_cast<int>(weights.size()) < bench.copies_for(bytes_of(weights[0])));
+  const Tensor x = bench.random(Dtype::bf16, {n, in});
+  const Tensor y = bench.uninitialised(Dtype::bf16, {n, out});
+  bench.run(
+      name,
+      {.bytes = bytes_of(weights[0]) + bytes_of(x) + bytes_of(y),
+       .flops = 2.0 * static_cast<double>(n) * static_cast<double>(out) * static_cast<double>(in)},
+      [&](int i) {
+        ops::linear(bench.context(),
+                    {.x = x, .weight = weights[static_cast<size_t>(i) % weights.size()], .out = y});
+      });
+}
+
+struct Heads {
+  const char* model;
+  int64_t heads;
+  int64_t kv_heads;
+  int64_t dim;
+};
+constexpr Heads kLlama2{"LLaMA2-7B", 32, 32, 128};
+constexpr Heads kLlama3{"Llama-3.1-8B", 32, 8, 128};
+constexpr Heads kSmol{"SmolLM2", 9, 3, 64};
+
+void attention_case(CudaBench& bench, const Heads& h, int32_t length, int32_t count) {
+  const std::string name = fmt::format("attention {} {} x {}", h.model, count, length);
+  if (!bench.wants(name)) {
+    return;
+  }
+  const int64_t n = int64_t{length} * count;
+  const Shape q_shape{n, h.heads, h.dim};
+  const Shape k_shape{n, h.kv_heads, h.dim};
+  std::vector<int32_t> table;
+  for (int32_t i = 0; i < count; ++i) {
+    table.insert(table.end(), {i * length, length, i * length, 0, 0});
+  }
+  const ops::AttentionArgs a{.q = bench.random(Dtype::bf16, q_shape),
+                             .k = bench.random(Dtype::bf16, k_shape),
+                             .v = bench.random(Dtype::bf16, k_shape),
+                             .sequences = bench.ints(table, {count, ops::kAttentionSequenceFields}),
+                             .max_length = length,
+                             .scale = 1.0f / std::sqrt(static_cast<float>(h.dim)),
+                             .out = bench.uninitialised(Dtype::bf16, q_shape),
+                             .lse = bench.uninitialised(Dtype::f32, {n, h.heads})};
+  const double flops = 2.0 * length * length * static_cast<double>(h.heads * h.dim) * count;
+  bench.run(name + " forward", {.flops = flops}, [&](int) { ops::attention(bench.context(), a); });
+  const ops::AttentionBackwardArgs b{.forward = a,
+                                     .d_out = bench.random(Dtype::bf16, q_shape),
+                                     .d_q = bench.random(Dtype::f32, q_shape),
+                                     .d_k = bench.random(Dtype::f32, k_shape),
+                                     .d_v = bench.random(Dtype::f32, k_shape)};
+  bench.run(name + " backward", {.flops = 2.5 * flops},
+            [&](int) { ops::attention_backward(bench.context(), b); });
+}
+
+// `rows` sequences with `kept` tokens each in the cache, `length` of which are queries.
+void paged_case(CudaBench& bench, const Heads& h, int32_t rows, int32_t length, int32_t kept) {
+  const std::string name =
+      fmt::format("paged_attention {} {} x {} of {}", h.model, rows, length, kept);
+  if (!bench.wants(name)) {
+    return;
+  }
+  const int32_t pages =
+      (kept + static_cast<int32_t>(kPageTokens) - 1) / static_cast<int32_t>(kPageTokens);
+  const Shape cache{int64_t{pages} * rows, kPageTokens, h.kv_heads, h.dim};
+  std::vector<int32_t> list(static_cast<size_t>(pages) * static_cast<size_t>(rows));
+  for (size_t i = 0; i < list.size(); ++i) {  // neighbours in a sequence lie far apart
+    list[i] = static_cast<int32_t>((i * 7919) % list.size());
+  }
+  std::vector<int32_t> table;
+  for (int32_t i = 0; i < rows; ++i) {
+    table.insert(table.end(), {i * length, length, kept, i * pages});
+  }
+  const Shape q_shape{int64_t{rows} * length, h.heads, h.dim};
+  const double kv_bytes = 4.0 * rows * kept * static_cast<double>(h.kv_heads * h.dim);
+  std::vector<std::pair<Tensor, Tensor>> caches;
+  const int copies = length == 1 ? bench.copies_for(kv_bytes) : 1;
+  for (int i = 0; i < copies; ++i) {
+    caches.emplace_back(bench.random(Dtype::bf16, cache), bench.random(Dtype::bf16, cache));
+  }
+  ops::PagedAttentionArgs a{.q = bench.random(Dtype::bf16, q_shape),
+                            .k_pages = {},
+                            .v_pages = {},
+                            .page_list = bench.ints(list, {static_cast<int64_t>(list.size())}),
+                            .sequences = bench.ints(table, {rows, ops::kPagedSequenceFields}),
+                            .max_length = length,
+                            .max_kv_length = kept,
+                            .scale = 1.0f / std::sqrt(static_cast<float>(h.dim)),
+                            .out = bench.uninitialised(Dtype::bf16, q_shape)};
+  const double seen = length == 1 ? kept : kept - length / 2.0;
+  bench.run(name,
+            {.bytes = kv_bytes,
+             .flops = 4.0 * rows * length * seen * static_cast<double>(h.heads * h.dim)},
+            [&](int i) {
+              const auto& [k, v] = caches[static_cast<size_t>(i) % caches.size()];
+              a.k_pages = k;
+              a.v_pages = v;
+              ops::paged_attention(bench.context(), a);
+            });
+}
+
+}  // namespace
+
+void run_products(CudaBench& bench) {
+  for (const Dtype dtype : {Dtype::bf16, Dtype::q8_0, Dtype::q4_1, Dtype::q4_0, Dtype::q6_k}) {
+    for (const int64_t n : {1, 4, 8}) {
+      product(bench, dtype, n, 4096, 4096);
+      product(bench, dtype, n, 11008, 4096);
+      product(bench, dtype, n, 4096, 11008);
+    }
+  }
+  for (const Dtype dtype : {Dtype::bf16, Dtype::q4_1}) {
+    product(bench, dtype, 1, 12288, 4096);
+    product(bench, dtype, 1, 22016, 4096);
+    product(bench, dtype, 1, 28672, 4096);
+    product(bench, dtype, 1, 4096, 14336);
+    product(bench, dtype, 1, 32000, 4096);
+    product(bench, dtype, 1, 128256, 4096);
+    product(bench, dtype, 1, 576, 576);
+    product(bench, dtype, 1, 1536, 576);
+    product(bench, dtype, 1, 576, 1536);
+    product(bench, dtype, 1, 49152, 576);
+  }
+  for (const int64_t n : {16, 64, 512, 4096}) {
+    product(bench, Dtype::bf16, n, 4096, 4096);
+    product(bench, Dtype::bf16, n, 11008, 4096);
+    product(bench, Dtype::bf16, n, 4096, 11008);
+    product(bench, Dtype::q4_1, n, 11008, 4096);
+  }
+  product(bench, Dtype::bf16, 32768, 576, 576);
+  product(bench, Dtype::bf16, 32768, 1536, 576);
+  product(bench, Dtype::bf16, 32768, 576, 1536);
+}
+
+void run_attention(CudaBench& bench) {
+  attention_case(bench, kLlama2, 4096, 1);
+  attention_case(bench, kLlama2, 16384, 1);
+  attention_case(bench, kLlama2, 1586, 8);
+  attention_case(bench, kLlama3, 4096, 1);
+  attention_case(bench, kSmol, 2048, 16);
+  paged_case(bench, kLlama2, 1, 4096, 4096);
+  paged_case(bench, kLlama3, 1, 4096, 4096);
+  paged_case(bench, kLlama2, 1, 4096, 32768);
+  paged_case(bench, kSmol, 1, 8192, 8192);
+}
+
+void run_decode_attention(CudaBench& bench) {
+  for (const int32_t kept : {512, 4096, 32768, 131072}) {
+    paged_case(bench, kLlama2, 1, 1, kept);
+    paged_case(bench, kLlama3, 1, 1, kept);
+  }
+  paged_case(bench, kSmol, 1, 1, 8192);
+  paged_case(bench, kLlama2, 48, 1, 4369);
+  paged_case(bench, kLlama3, 64, 1, 4369);
+}
+
+void run_elementwise(CudaBench& bench) {
+  auto& ctx = bench.context();
+  const auto rows = [&](int64_t n, int64_t dim) {
+    const Tensor x = bench.random(Dtype::bf16, {n, dim});
+    const Tensor y = bench.random(Dtype::bf16, {n, dim});
+    const Tensor z = bench.uninitialised(Dtype::bf16, {n, dim});
+    const Tensor w = bench.random(Dtype::bf16, {dim});
+    const Tensor d_w = bench.random(Dtype::f32, {dim});
+    const double bytes = bytes_of(x);
+    const std::string shape = fmt::format(" [{}, {}]", n, dim);
+    bench.run("rms_norm" + shape, {.bytes = 2 * bytes},
+              [&](int) { ops::rms_norm(ctx, {.x = x, .weight = w, .out = z}); });
+    bench.run("rms_norm_backward" + shape, {.bytes = 3 * bytes}, [&](int) {
+      ops::rms_norm_backward(ctx, {.x = x, .weight = w, .d_out = y, .d_x = z});
+    });
+    bench.run("rms_norm_backward with d_weight" + shape, {.bytes = 5 * bytes}, [&](int) {
+      ops::rms_norm_backward(ctx, {.x = x, .weight = w, .d_out = y, .d_x = z, .d_weight = d_w});
+    });
+    bench.run("add" + shape, {.bytes = 3 * bytes},
+              [&](int) { ops::add(ctx, {.a = x, .b = y, .out = z}); });
+    bench.run("swiglu" + shape, {.bytes = 3 * bytes},
+              [&](int) { ops::swiglu(ctx, {.gate = x, .up = y, .out = z}); });
+  };
+  rows(1, 4096);
+  rows(32768, 576);
+  rows(32768, 4096);
+  const int64_t n = 32768;
+  const Tensor q = bench.random(Dtype::bf16, {n, 32, 128});
+  const Tensor table = bench.random(Dtype::f32, {n, 128});
+  bench.run("rope [32768, 32, 128]", {.bytes = 2 * bytes_of(q) + bytes_of(table)},
+            [&](int) { ops::rope(ctx, {.x = q, .table = table, .out = q}); });
+  std::vector<int32_t> ids(static_cast<size_t>(n));
+  for (size_t i = 0; i < ids.size(); ++i) {
+    ids[i] = static_cast<int32_t>(i);
+  }
+  const Tensor slots = bench.ints(ids, {n});
+  const Tensor k_pages = bench.uninitialised(Dtype::bf16, {n / kPageTokens, kPageTokens, 32, 128});
+  const Tensor v_pages = bench.uninitialised(Dtype::bf16, {n / kPageTokens, kPageTokens, 32, 128});
+  bench.run("kv_write [32768, 32, 128]", {.bytes = 4 * bytes_of(q) + bytes_of(table)}, [&](int) {
+    ops::kv_write(
+        ctx,
+        {.k = q, .v = q, .table = table, .slots = slots, .k_pages = k_pages, .v_pages = v_pages});
+  });
+  const Tensor embeddings = bench.random(Dtype::bf16, {49152, 4096});
+  const Tensor out = bench.uninitialised(Dtype::bf16, {n, 4096});
+  bench.run("embedding bf16 [32768 of 49152, 4096]", {.bytes = 2 * bytes_of(out)},
+            [&](int) { ops::embedding(ctx, {.ids = slots, .table = embeddings, .out = out}); });
+  for (const auto& [count, vocab] :
+       {std::pair{1, 32000}, std::pair{1, 128256}, std::pair{64, 128256}}) {
+    const Tensor logits = bench.random(Dtype::f32, {count, vocab});
+    const Tensor best = bench.uninitialised(Dtype::i32, {count});
+    bench.run(fmt::format("argmax f32 [{}, {}]", count, vocab), {.bytes = bytes_of(logits)},
+              [&](int) { ops::argmax(ctx, {.x = logits, .out = best}); });
+  }
+  const Tensor quantised = bench.random(Dtype::q4_1, {32000, 4096});
+  const Tensor plain = bench.uninitialised(Dtype::bf16, {32000, 4096});
+  bench.run("dequantize q4_1 to bf16 [32000, 4096]",
+            {.bytes = bytes_of(quantised) + bytes_of(plain)},
+            [&](int) { ops::dequantize(ctx, {.x = quantised, .out = plain}); });
+}
+
+void run_training(CudaBench& bench) {
+  auto& ctx = bench.context();
+  const int64_t parameters = 134515008;
+  {
+    const Tensor p = bench.random(Dtype::f32, {parameters});
+    const Tensor g = bench.random(Dtype::f32, {parameters});
+    const Tensor m = bench.random(Dtype::f32, {parameters});
+    const Tensor v = bench.random(Dtype::f32, {parameters});
+    const Tensor copy = bench.uninitialised(Dtype::bf16, {parameters});
+    bench.run("adamw 134.5 M", {.bytes = 30.0 * static_cast<double>(parameters)}, [&](int) {
+      ops::adamw(ctx, {.param = p, .grad = g, .m = m, .v = v, .lr = 1e-4f, .copy = copy});
+    });
+    const Tensor sum = bench.random(Dtype::f32, {1});
+    bench.run("sum_squares f32 134.5 M", {.bytes = 4.0 * static_cast<double>(parameters)},
+              [&](int) { ops::sum_squares(ctx, {.x = g, .out = sum}); });
+  }
+  const auto losses = [&](const char* model, int64_t n, int64_t dim, int64_t vocab,
+                          bool trains_head) {
+    const std::string name =
+        fmt::format("linear_cross_entropy {} [{}, {}] x [{}]", model, n, dim, vocab);
+    if (!bench.wants(name)) {
+      return;
+    }
+    std::vector<int32_t> targets(static_cast<size_t>(n));
+    for (size_t i = 0; i < targets.size(); ++i) {
+      targets[i] = static_cast<int32_t>(i * 7919 % static_cast<size_t>(vocab));
+    }
+    const ops::LinearCrossEntropyArgs f{.hidden = bench.random(Dtype::bf16, {n, dim}),
+                                        .head = bench.random(Dtype::bf16, {vocab, dim}),
+                                        .targets = bench.ints(targets, {n}),
+                                        .losses = bench.uninitialised(Dtype::f32, {n}),
+                                        .lse = bench.uninitialised(Dtype::f32, {n})};
+    const double flops =
+        2.0 * static_cast<double>(n) * static_cast<double>(dim) * static_cast<double>(vocab);
+    bench.run(name + " forward", {.flops = flops}, [&](int) { ops::linear_cross_entropy(ctx, f); });
+    const ops::LinearCrossEntropyBackwardArgs b{
+        .forward = f,
+        .d_losses = bench.random(Dtype::f32, {n}),
+        .d_hidden = bench.uninitialised(Dtype::bf16, {n, dim}),
+        .d_head = trains_head ? bench.random(Dtype::f32, {vocab, dim}) : Tensor()};
+    bench.run(name + " backward", {.flops = (trains_head ? 3 : 2) * flops},
+              [&](int) { ops::linear_cross_entropy_backward(ctx, b); });
+  };
+  losses("SmolLM2", 32768, 576, 49152, true);
+  losses("LLaMA2-7B", 4096, 4096, 32000, false);
+  const int64_t rows = 48;
+  std::vector<ops::LoraFactors> adapters;
+  std::vector<int32_t> of_row;
+  for (int i = 0; i < 16; ++i) {
+    adapters.push_back(
+        {.a = bench.random(Dtype::bf16, {8, 4096}), .b = bench.random(Dtype::bf16, {4096, 8})});
+  }
+  for (int i = 0; i < rows; ++i) {
+    of_row.push_back(i % 16);
+  }
+  const Tensor x = bench.random(Dtype::bf16, {rows, 4096});
+  const Tensor y = bench.random(Dtype::bf16, {rows, 4096});
+  const Tensor scratch = bench.uninitialised(Dtype::f32, {rows, 8});
+  const Tensor index = bench.ints(of_row, {rows});
+  bench.run(
+      "lora 48 rows, 16 adapters of rank 8 [4096, 4096]",
+      {.bytes = 16 * 2 * 8 * 4096 * 2.0 + 3 * bytes_of(x)}, [&](int) {
+        ops::lora(
+            ctx,
+            {.x = x, .adapters = adapters, .adapter_of_row = index, .scratch = scratch, .out = y});
+      });
+  const Tensor wide = bench.random(Dtype::bf16, {4096, 4096});
+  const Tensor d_out = bench.random(Dtype::bf16, {4096, 4096});
+  const Tensor d_weight = bench.random(Dtype::f32, {4096, 4096});
+  const Tensor d_x = bench.uninitialised(Dtype::bf16, {4096, 4096});
+  const double flops = 2.0 * 4096.0 * 4096.0 * 4096.0;
+  bench.run("linear_backward_input 4096 [4096, 4096]", {.flops = flops}, [&](int) {
+    ops::linear_backward_input(ctx, {.d_out = d_out, .weight = wide, .d_x = d_x});
+  });
+  bench.run("linear_backward_weight 4096 [4096, 4096]", {.flops = flops}, [&](int) {
+    ops::linear_backward_weight(ctx, {.x = wide, .d_out = d_out, .d_weight = d_weight});
+  });
+}
+
+}  // namespace offbook::bench

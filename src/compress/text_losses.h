@@ -1,0 +1,27 @@
+// Next-token losses of texts that were packed in one pass, with a weight a text.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "src/autograd/tape.h"
+#include "src/train/trainer.h"
+
+namespace offbook::compress {
+
+using autograd::Graph;
+
+// Tokens of a text and which of them count.
+struct ScoredText {
+  std::span<const int32_t> tokens;
+  int32_t first_target = 1;  // ≥ 1: each token is predicted from the one before it
+  float weight = 1;          // × its losses and their gradient
+};
+
+// `hidden` [sum of lengths, hidden] holds the texts one behind another. Returns each text's losses,
+// not weighted; with a tape, seeds the gradient of the weighted sum. Only rows with a target meet
+// the vocabulary.
+std::vector<train::LossSum> score_texts(const Graph& g, const Tensor& hidden, const Tensor& head,
+                                        std::span<const ScoredText> texts);
+
+}  // namespace offbook::compress

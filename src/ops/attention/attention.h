@@ -19,10 +19,12 @@ inline constexpr int kAttentionSequenceFields = 5;
 enum class Mask : uint8_t { causal, full };
 
 struct AttentionArgs {
-  Tensor q;          // [n, heads, dim], f32 or bf16, RoPE applied; rows may be strided
+  Tensor q;          // [n, heads, dim], f32 or bf16, RoPE applied; rows may be strided; dim 8…256, by 8
   Tensor k;          // [s, kv_heads, dim]; heads is a multiple of kv_heads (GQA)
   Tensor v;          // [s, kv_heads, dim]
-  Tensor sequences;  // i32 [sequences, 5] as AttentionSequence, on the device of q
+  // i32 [sequences, 5] as AttentionSequence, on the device of q; their queries do not overlap and come
+  // in order, their keys may. On the CPU every range is checked: InvalidArgument names the sequence.
+  Tensor sequences;
   int32_t max_length = 0;  // largest length and prefix_len over the sequences (for launch sizes)
   int32_t max_prefix = 0;
   Mask mask = Mask::causal;

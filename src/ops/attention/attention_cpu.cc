@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "src/ops/attention/problem.h"
 #include "src/ops/registry.h"
@@ -8,17 +7,16 @@
 // Plain x86-64 above, vectors below; the comments keep clang-format from sorting across.
 #include "src/backend/cpu/isa_begin.h"
 //
-#include "src/ops/attention/backward.h"
 #include "src/ops/attention/forward.h"
 
 namespace offbook::ops::OB_ISA {
 
-void attention(const ExecutionContext& ctx, const AttentionArgs& a) {
-  forward(ctx, problem_of(a));
+void solve(const ExecutionContext& ctx, const AttentionProblem& p) {
+  p.k.dtype() == Dtype::f32 ? forward_as<float>(ctx, p) : forward_as<Bf16>(ctx, p);
 }
 
-void attention_backward(const ExecutionContext& ctx, const AttentionBackwardArgs& a) {
-  backward(ctx, problem_of(a.forward), a);
+void attention(const ExecutionContext& ctx, const AttentionArgs& a) {
+  solve(ctx, problem_of(a));
 }
 
 }  // namespace offbook::ops::OB_ISA

@@ -168,9 +168,17 @@ TEST_P(AttentionOnHost, NeverReadsKeysOutsideItsSequences) {
       std::fill_n(a.v.data<float>() + row * 128, 128, NAN);
     }
   }
+  const AttentionBackwardArgs b{.forward = a,
+                                .d_out = c.input(Dtype::f32, a.q.shape()),
+                                .d_q = Tensor::zeros(Dtype::f32, a.q.shape()),
+                                .d_k = Tensor::zeros(Dtype::f32, a.k.shape()),
+                                .d_v = Tensor::zeros(Dtype::f32, a.v.shape())};
   attention(ctx_, a);
-  for (int64_t i = 0; i < a.out.numel(); ++i) {
-    ASSERT_TRUE(std::isfinite(a.out.data<float>()[i])) << i;
+  attention_backward(ctx_, b);
+  for (const Tensor& t : {a.out, b.d_q, b.d_k, b.d_v}) {
+    for (int64_t i = 0; i < t.numel(); ++i) {
+      ASSERT_TRUE(std::isfinite(t.data<float>()[i])) << i;
+    }
   }
 }
 

@@ -12,15 +12,6 @@ namespace offbook::ops::OB_ISA {
 
 constexpr int64_t kGradientChunk = 128;  // keys
 constexpr int64_t kGradientRows = 96;    // queries
-constexpr float kGradientLog2E = 1.44269504f;
-
-// With fewer key heads than this, each query head sums d_k and d_v alone: more items to run side by
-// side, for heads / kv_heads times the memory.
-constexpr int64_t kSharedSumsFrom = 8;
-
-inline int64_t gradient_sums(const AttentionProblem& p) {
-  return p.kv_heads() >= kSharedSumsFrom ? p.kv_heads() : p.heads();
-}
 
 // Parts of one float buffer; with a null base it only counts.
 class Carver {
@@ -46,9 +37,6 @@ struct GradientScratch {
     for (float** rows : {&q, &d_out, &d_q}) {
       *rows = carver.take(kGradientRows * wide);
     }
-    for (float** units : {&q_units, &d_out_units}) {
-      *units = carver.take(kGradientRows * dim);
-    }
     for (float** numbers : {&lse, &mean}) {
       *numbers = carver.take(kGradientRows);
     }
@@ -66,10 +54,9 @@ struct GradientScratch {
   int64_t wide;
   int64_t floats;
   float *q, *d_out, *d_q;              // [kGradientRows, wide]
-  float *q_units, *d_out_units;        // [kGradientRows, units]
   float *lse, *mean;                   // [kGradientRows]: lse · log2 e, and Σ d_out · out
   float *weights, *d_scores;           // [kGradientRows, kGradientChunk]
-  float *key_columns, *value_columns;  // [units, kGradientChunk]
+  float *key_columns, *value_columns;  // [dim, kGradientChunk]
   float *keys, *d_keys, *d_values;     // [kGradientChunk, wide]
 };
 
@@ -79,11 +66,11 @@ struct GradientSums {
   float* d_v;
 };
 
-template <Units U, typename T>
+template <typename T>
 class Backward {
  public:
   Backward(const AttentionProblem& problem, const AttentionBackwardArgs& args, float* scratch)
-      : p_(problem), a_(args), s_(problem, scratch), units_(units_of<U>(problem.dim())) {}
+      : p_(problem), a_(args), s_(problem, scratch) {}
 
   // Adds the gradients of one head of one sequence: to d_q, and to sums.
   void run(const KeySequence& sequence, int64_t head, GradientSums sums) {
@@ -105,24 +92,19 @@ class Backward {
   int64_t rows() const { return end_ - first_; }
   int64_t row_of(int64_t r) const { return sequence_.query_begin + first_ + r; }
 
-  void load_head(const Tensor& from, int64_t r, float* to, float* units) const {
+  void load_head(const Tensor& from, int64_t r, float* to) const {
     with_activation_type(from.dtype(), [&](auto* type) {
       const auto* x = head_of<std::remove_pointer_t<decltype(type)>>(from, row_of(r), head_);
-      using Unit = std::conditional_t<U == Units::pairs, Bf16, float>;
-      for_lanes(p_.dim(), [&](int64_t i, int n) {
-        const Vec v = load_some(x + i, n);
-        store(to + i, v);
-        store_some(reinterpret_cast<Unit*>(units) + i, v, n);
-      });
+      for_lanes(p_.dim(), [&](int64_t i, int n) { store(to + i, load_some(x + i, n)); });
     });
   }
 
   void load_rows() {
     const auto* lse = p_.lse.template data<float>();
     for (int64_t r = 0; r < rows(); ++r) {
-      load_head(p_.q, r, s_.q + r * s_.wide, s_.q_units + r * units_);
-      load_head(a_.d_out, r, s_.d_out + r * s_.wide, s_.d_out_units + r * units_);
-      s_.lse[r] = lse[row_of(r) * p_.heads() + head_] * kGradientLog2E;
+      load_head(p_.q, r, s_.q + r * s_.wide);
+      load_head(a_.d_out, r, s_.d_out + r * s_.wide);
+      s_.lse[r] = lse[row_of(r) * p_.heads() + head_] * kLog2E;
       with_activation_type(p_.out.dtype(), [&](auto* type) {
         const auto* out = head_of<std::remove_pointer_t<decltype(type)>>(p_.out, row_of(r), head_);
         Vec sums = zero();
@@ -198,8 +180,10 @@ class Backward {
     const T* const v = head_of<T>(p_.v, 0, kv_head);
     const auto key = [&](int64_t j) { return k + key_rows[j] * p_.k.stride(0); };
     const auto value = [&](int64_t j) { return v + key_rows[j] * p_.v.stride(0); };
-    pack_columns<U>(key, keys.begin, keys.end, units_, s_.key_columns, kGradientChunk);
-    pack_columns<U>(value, keys.begin, keys.end, units_, s_.value_columns, kGradientChunk);
+    pack_columns<Units::floats>(key, keys.begin, keys.end, p_.dim(), s_.key_columns,
+                                kGradientChunk);
+    pack_columns<Units::floats>(value, keys.begin, keys.end, p_.dim(), s_.value_columns,
+                                kGradientChunk);
     for (int64_t j = keys.begin; j < keys.end; ++j) {
       for_lanes(p_.dim(), [&](int64_t i, int n) {
         store(s_.keys + j * s_.wide + i, load_some(key(j) + i, n));
@@ -215,16 +199,16 @@ class Backward {
     const Span tile = seen(c, row, row + R - 1);
     for (int64_t j = tile.begin / kTileColumns * kTileColumns; j < tile.end; j += kTileColumns) {
       const auto dot = [&](const float* rows, const float* columns, float* out) {
-        dot_tile<U, R>({.a = rows + row * units_,
-                        .lda = units_,
-                        .b = columns + j,
-                        .ldb = kGradientChunk,
-                        .units = units_,
-                        .out = out + j,
-                        .ldo = kGradientChunk});
+        dot_tile<Units::floats, R>({.a = rows + row * s_.wide,
+                                    .lda = s_.wide,
+                                    .b = columns + j,
+                                    .ldb = kGradientChunk,
+                                    .dim = p_.dim(),
+                                    .out = out + j,
+                                    .ldo = kGradientChunk});
       };
-      dot(s_.q_units, s_.key_columns, weights);
-      dot(s_.d_out_units, s_.value_columns, d_scores);
+      dot(s_.q, s_.key_columns, weights);
+      dot(s_.d_out, s_.value_columns, d_scores);
     }
     for (int r = 0; r < R; ++r) {
       differentiate_row(row + r, keys, seen(c, row + r, row + r));
@@ -248,7 +232,7 @@ class Backward {
       std::fill(x + keys.begin, x + std::min(std::max(seen.begin, keys.begin), keys.end), 0.0f);
       std::fill(x + std::max(std::min(seen.end, keys.end), keys.begin), x + keys.end, 0.0f);
     }
-    const float scale = p_.scale * kGradientLog2E;
+    const float scale = p_.scale * kLog2E;
     for_lanes(seen.end - seen.begin, [&](int64_t i, int n) {
       float* const w = weights + seen.begin + i;
       float* const d = d_scores + seen.begin + i;
@@ -281,126 +265,10 @@ class Backward {
   const AttentionProblem& p_;
   const AttentionBackwardArgs& a_;
   GradientScratch s_;
-  int64_t units_;
   KeySequence sequence_;
   int64_t head_ = 0;
   int64_t first_ = 0;
   int64_t end_ = 0;
 };
-
-// Sequences group[i] … group[i + 1] - 1 share no key with those before or after.
-struct SequenceGroups {
-  const int32_t* group;
-  int64_t count;
-};
-
-// Cuts the list where all keys before stand in rows below all keys after.
-inline SequenceGroups sequence_groups(const ExecutionContext& ctx, const AttentionProblem& p) {
-  const Tensor memory = ctx.make(Dtype::i32, {2, p.sequences + 1});
-  auto* const lowest_after = memory.data<int32_t>();
-  auto* const group = lowest_after + p.sequences + 1;
-  lowest_after[p.sequences] = std::numeric_limits<int32_t>::max();
-  for (int64_t i = p.sequences - 1; i >= 0; --i) {
-    const AttentionSequence& s = p.packed[i];
-    lowest_after[i] = lowest_after[i + 1];
-    if (s.length > 0) {
-      lowest_after[i] = std::min(lowest_after[i], s.own_begin);
-    }
-    if (s.length > 0 && s.prefix_len > 0) {
-      lowest_after[i] = std::min(lowest_after[i], s.prefix_begin);
-    }
-  }
-  int64_t count = 0;
-  int64_t end = 0;
-  for (int64_t i = 0; i < p.sequences; ++i) {
-    const AttentionSequence& s = p.packed[i];
-    if (count == 0 || end <= lowest_after[i]) {
-      group[count++] = static_cast<int32_t>(i);
-    }
-    if (s.length > 0) {
-      end = std::max<int64_t>({end, int64_t{s.own_begin} + s.length,
-                               s.prefix_len > 0 ? int64_t{s.prefix_begin} + s.prefix_len : 0});
-    }
-  }
-  group[count] = static_cast<int32_t>(p.sequences);
-  return {group, count};
-}
-
-// Sums of every item side by side: [sums, rows of k, wide].
-struct SumsLayout {
-  int64_t sums;
-  int64_t rows;
-  int64_t wide;
-};
-
-// d [rows, kv_heads, dim] += the sums of the heads of each key head, in order.
-inline void add_sums(const ExecutionContext& ctx, const float* from, SumsLayout l,
-                     const Tensor& d) {
-  constexpr int64_t kRowsPerTask = 16;
-  const int64_t group = l.sums / d.dim(1);
-  with_activation_type(d.dtype(), [&](auto* type) {
-    using D = std::remove_pointer_t<decltype(type)>;
-    ctx.pool->parallel_for(l.rows, kRowsPerTask, [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        for (int64_t h = 0; h < d.dim(1); ++h) {
-          D* const to = head_of<D>(d, row, h);
-          for_lanes(d.dim(2), [&](int64_t i, int n) {
-            Vec sum = zero();
-            for (int64_t g = h * group; g < (h + 1) * group; ++g) {
-              sum = sum + load(from + (g * l.rows + row) * l.wide + i);
-            }
-            store_some(to + i, load_some(to + i, n) + sum, n);
-          });
-        }
-      }
-    });
-  });
-}
-
-template <Units U, typename T>
-void backward_as(const ExecutionContext& ctx, const AttentionProblem& p,
-                 const AttentionBackwardArgs& a) {
-  backend::ArenaScope scope(*ctx.arena);
-  const GradientScratch sizes(p, nullptr);
-  const SumsLayout l{gradient_sums(p), p.k.dim(0), sizes.wide};
-  const SequenceGroups groups = sequence_groups(ctx, p);
-  const Tensor scratch = ctx.make(Dtype::f32, {ctx.pool->threads(), sizes.floats});
-  const Tensor d_k = ctx.make(Dtype::f32, {l.sums, l.rows, l.wide});
-  const Tensor d_v = ctx.make(Dtype::f32, {l.sums, l.rows, l.wide});
-  ctx.pool->run(l.sums, [&](int64_t i) {
-    for (const Tensor& sums : {d_k, d_v}) {
-      std::fill_n(sums.data<float>() + i * l.rows * l.wide, l.rows * l.wide, 0.0f);
-    }
-  });
-  run_items(*ctx.pool, groups.count * l.sums, [&](int64_t worker, int64_t item) {
-    const int64_t sum = item % l.sums;
-    const int64_t heads = p.heads() / l.sums;
-    const GradientSums sums{d_k.data<float>() + sum * l.rows * l.wide,
-                            d_v.data<float>() + sum * l.rows * l.wide};
-    Backward<U, T> backward(p, a, scratch.data<float>() + worker * sizes.floats);
-    const int32_t* const group = groups.group + item / l.sums;
-    for (int64_t i = group[0]; i < group[1]; ++i) {
-      for (int64_t head = sum * heads; head < (sum + 1) * heads; ++head) {
-        backward.run(p.sequence(i), head, sums);
-      }
-    }
-  });
-  add_sums(ctx, d_k.data<float>(), l, a.d_k);
-  add_sums(ctx, d_v.data<float>(), l, a.d_v);
-}
-
-inline void backward(const ExecutionContext& ctx, const AttentionProblem& p,
-                     const AttentionBackwardArgs& a) {
-  if (p.k.dtype() == Dtype::f32) {
-    return backward_as<Units::floats, float>(ctx, p, a);
-  }
-#if defined(OB_ISA_AVX512)
-  const bool is_exact = p.q.dtype() == Dtype::bf16 && a.d_out.dtype() == Dtype::bf16;
-  if (is_exact || ctx.compute == Compute::bf16) {
-    return backward_as<Units::pairs, Bf16>(ctx, p, a);
-  }
-#endif
-  backward_as<Units::floats, Bf16>(ctx, p, a);
-}
 
 }  // namespace offbook::ops::OB_ISA

@@ -88,6 +88,14 @@ inline AttentionProblem problem_of(const AttentionArgs& a) {
           .scale = a.scale};
 }
 
+// Fills out and lse; attention_cpu.cc.
+namespace avx2 {
+void solve(const ExecutionContext& ctx, const AttentionProblem& problem);
+}
+namespace avx512 {
+void solve(const ExecutionContext& ctx, const AttentionProblem& problem);
+}
+
 // Head `head` of row `row` of a [rows, heads, dim] tensor.
 template <typename T>
 T* head_of(const Tensor& t, int64_t row, int64_t head) {

@@ -6,6 +6,8 @@
 
 namespace offbook::ops::OB_ISA {
 
+constexpr float kLog2E = 1.44269504f;
+
 // x where it is above the bound, else 0.
 inline Vec keep_above(Vec x, float bound, Vec of) {
 #if defined(OB_ISA_AVX512)

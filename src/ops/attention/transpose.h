@@ -5,8 +5,7 @@
 
 namespace offbook::ops::OB_ISA {
 
-// How a head's elements are multiplied: as floats, or as pairs of bf16 side by side in 32 bits
-// (exact products, f32 sums; AVX-512 only).
+// What is packed: floats, or pairs of bf16 side by side in 32 bits, which takes half the shuffles.
 enum class Units { floats, pairs };
 
 template <Units U>

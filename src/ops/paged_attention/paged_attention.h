@@ -31,7 +31,10 @@ struct PagedAttentionArgs {
   Tensor k_pages;    // [pages, kPageTokens, kv_heads, dim]
   Tensor v_pages;
   Tensor page_list;  // i32 [entries]: pages of the sequences, in token order
-  Tensor sequences;  // i32 [sequences, 4] as PagedSequence
+  // i32 [sequences, 4] as PagedSequence; their queries do not overlap and come in order. On the CPU all
+  // ranges, and the pages that are read, are checked: InvalidArgument names the sequence. Pages wholly
+  // before the window of every query are not read.
+  Tensor sequences;
   int32_t max_length = 0;
   int32_t max_kv_length = 0;
   int32_t window = 0;  // > 0: sliding window

@@ -7,7 +7,6 @@
 // Plain x86-64 above, vectors below; the comments keep clang-format from sorting across.
 #include "src/backend/cpu/isa_begin.h"
 //
-#include "src/ops/attention/forward.h"
 #include "src/ops/rope/rotate.h"
 
 namespace offbook::ops::OB_ISA {
@@ -52,17 +51,17 @@ void kv_write(const ExecutionContext& ctx, const KvWriteArgs& a) {
 }
 
 void paged_attention(const ExecutionContext& ctx, const PagedAttentionArgs& a) {
-  forward(ctx, {.q = a.q,
-                .k = rows_of(a.k_pages),
-                .v = rows_of(a.v_pages),
-                .out = a.out,
-                .paged = reinterpret_cast<const PagedSequence*>(a.sequences.raw()),
-                .page_list = a.page_list.data<int32_t>(),
-                .sequences = a.sequences.dim(0),
-                .max_length = a.max_length,
-                .max_keys = a.max_kv_length,
-                .window = a.window,
-                .scale = a.scale});
+  solve(ctx, {.q = a.q,
+              .k = rows_of(a.k_pages),
+              .v = rows_of(a.v_pages),
+              .out = a.out,
+              .paged = reinterpret_cast<const PagedSequence*>(a.sequences.raw()),
+              .page_list = a.page_list.data<int32_t>(),
+              .sequences = a.sequences.dim(0),
+              .max_length = a.max_length,
+              .max_keys = a.max_kv_length,
+              .window = a.window,
+              .scale = a.scale});
 }
 
 }  // namespace offbook::ops::OB_ISA

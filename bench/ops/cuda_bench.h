@@ -45,6 +45,7 @@ class CudaBench {
  private:
   // Random blocks of a type, made once.
   const std::vector<std::byte>& pattern(Dtype dtype);
+  double copy_bandwidth();
   double median_us(const std::function<void(int)>& body);
 
   std::string filter_;
@@ -58,6 +59,8 @@ class CudaBench {
 };
 
 // The cases: shapes of LLaMA2-7B, Llama-3.1-8B and SmolLM2-135M.
+// All products, attention and small operations of one token, layer after layer.
+void run_decode_steps(CudaBench& bench);
 void run_products(CudaBench& bench);
 void run_attention(CudaBench& bench);
 void run_decode_attention(CudaBench& bench);

@@ -62,6 +62,11 @@ std::vector<Example> ExampleTable::usable() {
   return examples;
 }
 
+int64_t ExampleTable::erase_made(const std::string& document_id, int64_t passage) {
+  return db_.run("DELETE FROM examples WHERE document_id = ?1 AND source != 0 AND passages = ?2",
+                 document_id, dump(json::array({passage})));
+}
+
 int64_t ExampleTable::erase_document(const std::string& document_id) {
   return db_.run("DELETE FROM examples WHERE document_id = ?1", document_id);
 }

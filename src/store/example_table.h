@@ -26,6 +26,8 @@ class ExampleTable {
   // Kept and not stale, ordered by id.
   std::vector<Example> usable();
   int64_t erase_document(const std::string& document_id);
+  // The self-made ones that rest on this passage alone.
+  int64_t erase_made(const std::string& document_id, int64_t passage);
 
  private:
   Database& db_;

@@ -2,6 +2,7 @@
 #include <cstring>
 #include <set>
 
+#include "src/compress/autocompressor/autocompressor.h"
 #include "src/compress/beacon/weights.h"
 #include "src/compress/registry.h"
 #include "src/compress/test_model.h"
@@ -29,6 +30,14 @@ CompressorWeights random_compressor(TinyModel& tiny, std::string_view id) {
       }
     }
   };
+  if (id == "autocompressor") {
+    AutoWeights autocompressor = new_autocompressor(tiny.ctx, tiny.base, {.summary_tokens = 20});
+    shake(autocompressor.lora);
+    autocompressor.summary =
+        testing_models::random_tensor(autocompressor.summary.shape(), 0.5f, rng);
+    put_autocompressor(autocompressor, weights);
+    return weights;
+  }
   OB_CHECK(id == "beacon");
   BeaconWeights beacon = new_beacon(tiny.ctx, tiny.base, {.ratios = {4, 8}});
   shake(beacon.lora);

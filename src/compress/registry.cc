@@ -1,5 +1,6 @@
 #include "src/compress/registry.h"
 
+#include "src/compress/autocompressor/compressor.h"
 #include "src/compress/baselines/baselines.h"
 #include "src/compress/beacon/compressor.h"
 
@@ -23,6 +24,7 @@ constexpr Method kMethods[] = {
     {"head_tail", ContextKind::text, false, make_kept_text<Keep::head_and_tail>},
     {"random", ContextKind::text, false, make_kept_text<Keep::random>},
     {"beacon", ContextKind::kv_prefix, true, make_trained<BeaconCompressor>},
+    {"autocompressor", ContextKind::soft_tokens, true, make_trained<AutoCompressor>},
 };
 
 }  // namespace

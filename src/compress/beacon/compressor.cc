@@ -5,14 +5,13 @@
 
 #include "src/backend/transfer.h"
 #include "src/base/float16.h"
+#include "src/compress/passes.h"
 #include "src/ops/registry.h"
 
 namespace offbook::compress {
 namespace {
 
-Dtype merged_type(const backend::ExecutionContext& ctx) {
-  return ctx.compute == backend::Compute::bf16 ? Dtype::bf16 : Dtype::f32;
-}
+constexpr int32_t kFillerRows = 2;  // a filling segment's sink and slot
 
 Tensor empty_kv(const model::ModelConfig& config, int64_t n, Dtype dtype) {
   return Tensor::empty(dtype, {config.layers, 2, n, config.kv_heads, config.head_dim});
@@ -59,16 +58,6 @@ model::LayerKv upload_rows(const backend::ExecutionContext& ctx, const Tensor& k
     }
   }
   return out;
-}
-
-// Tokens of a segment that brings a pass of `rows` to a multiple of 64 rows. Matrix products take
-// another path, with other rounding, for a few rows: a context must have the same bits alone and in
-// a batch.
-std::vector<int32_t> filling(int32_t rows) {
-  constexpr int32_t kRows = 64;
-  constexpr int32_t kOwn = 2;  // its sink and its slot
-  const int32_t missing = (kRows - (rows + kOwn + 1) % kRows) % kRows;
-  return std::vector<int32_t>(static_cast<size_t>(missing + 1), 0);
 }
 
 }  // namespace
@@ -133,11 +122,7 @@ std::vector<BeaconCompressor::Part> BeaconCompressor::parts_of(const Request& re
   const int32_t tokens = out.tokens_before;
   const int32_t ratio = whole_ratio(tokens, request.budget);
   const int32_t slots = (tokens + ratio - 1) / ratio;
-  for (int32_t i = 0; i < slots; ++i) {
-    const auto first = static_cast<size_t>(i * ratio);
-    const auto last = static_cast<size_t>(std::min(tokens, (i + 1) * ratio) - 1);
-    out.slot_spans.push_back({segment.token_spans[first].begin, segment.token_spans[last].end});
-  }
+  out.slot_spans = slot_spans(segment, ratio);
   const model::ModelConfig& config = base_.llama.config();
   out.tokens_after = slots;
   out.kv = empty_kv(config, slots, Dtype::bf16);
@@ -169,7 +154,7 @@ void BeaconCompressor::write(const backend::ExecutionContext& ctx,
         {.tokens = part.tokens, .ratio = part.ratio, .keeps_sink = part.first_slot == 0});
     row_count += part.rows();
   }
-  const std::vector<int32_t> filler = filling(row_count);
+  const std::vector<int32_t> filler = filling(row_count, kFillerRows);
   segments.push_back(
       {.tokens = filler, .ratio = static_cast<int32_t>(filler.size()), .keeps_sink = false});
   const WrittenSlots written = write_slots({ctx}, *writer_, beacon_, segments, {});
@@ -198,7 +183,7 @@ void BeaconCompressor::write_behind_prior(const backend::ExecutionContext& ctx,
     copy_rows(request.prior->kv, 0, before, all, 1);
     copy_rows(part.to->kv, 0, part.first_slot, all, 1 + before);
     const model::LayerKv prior = upload_rows(ctx, all);
-    const std::vector<int32_t> filler = filling(part.rows() - 1);
+    const std::vector<int32_t> filler = filling(part.rows() - 1, kFillerRows);
     const BeaconSegment segments[] = {
         {.tokens = part.tokens,
          .ratio = part.ratio,

@@ -2,9 +2,8 @@
 
 #include <algorithm>
 
-#include "src/backend/transfer.h"
 #include "src/base/random.h"
-#include "src/ops/registry.h"
+#include "src/compress/embeddings.h"
 
 namespace offbook::compress {
 namespace {
@@ -35,22 +34,6 @@ std::vector<int32_t> ratios_of(const CompressorWeights& weights) {
 }
 
 }  // namespace
-
-Tensor embedding_of(const backend::ExecutionContext& ctx, const BaseModel& base, int32_t token) {
-  backend::ArenaScope scope(*ctx.arena);
-  const Tensor row =
-      base.llama.embed({ctx}, model::make_ints(ctx, std::span(&token, 1), {1}), Dtype::f32);
-  Tensor out = Tensor::empty(Dtype::f32, {row.dim(1)});
-  backend::download(ctx, row, {out.raw(), static_cast<size_t>(out.bytes())});
-  return out;
-}
-
-Tensor embedding_of(const backend::ExecutionContext& ctx, const BaseModel& base,
-                    std::string_view text) {
-  const auto ids = base.tokenizer.encode(text, {.add_special = false, .is_continuation = true}).ids;
-  OB_REQUIRE(!ids.empty(), InvalidArgument, "the tokenizer has no token for \"{}\"", text);
-  return embedding_of(ctx, base, ids.front());
-}
 
 BeaconWeights new_beacon(const backend::ExecutionContext& ctx, const BaseModel& base,
                          const BeaconInit& init) {

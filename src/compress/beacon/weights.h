@@ -29,9 +29,4 @@ void put_beacon(const BeaconWeights& beacon, CompressorWeights& weights);
 // Corrupt where names, shapes or settings do not fit the model.
 BeaconWeights take_beacon(const CompressorWeights& weights, const model::ModelConfig& config);
 
-// f32 [hidden] on the CPU: the embedding of the first token of `text`.
-Tensor embedding_of(const backend::ExecutionContext& ctx, const BaseModel& base,
-                    std::string_view text);
-Tensor embedding_of(const backend::ExecutionContext& ctx, const BaseModel& base, int32_t token);
-
 }  // namespace offbook::compress

@@ -1,0 +1,68 @@
+// AutoCompressors (arXiv 2305.14788) in the form of METHOD.md beside this file: the final hidden
+// states of summary tokens behind a segment stand, as soft tokens, for the segment in front of
+// later ones.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "src/compress/compressor.h"
+#include "src/model/lora_init.h"
+
+namespace offbook::compress {
+
+using autograd::Graph;
+
+// What a segment hands on. Written into weights files as "accumulate" and "replace".
+enum class Carry : uint8_t {
+  accumulate,  // all vectors so far, the newest last (the paper's)
+  replace,     // the newest alone (a Recurrent Memory Transformer's)
+};
+
+// What training changes. Writer and reader are both the base with `lora`.
+struct AutoWeights {
+  model::LoraAdapter lora;
+  Tensor summary;  // f32 [summary tokens, hidden]: their input embeddings
+  Carry carry = Carry::accumulate;
+};
+
+struct AutoInit {
+  model::LoraOptions lora{.rank = 16, .alpha = 16};  // q, k, v, o
+  int32_t summary_tokens = 50;
+  Carry carry = Carry::accumulate;
+};
+
+// Summary tokens start as copies of the end-of-text token's embedding (the paper's start).
+AutoWeights new_autocompressor(const backend::ExecutionContext& ctx, const BaseModel& base,
+                               const AutoInit& init);
+void put_autocompressor(const AutoWeights& autocompressor, CompressorWeights& weights);
+// Corrupt where names, shapes or settings do not fit the model.
+AutoWeights take_autocompressor(const CompressorWeights& weights, const model::ModelConfig& config);
+
+// One segment of a pass.
+struct AutoSegment {
+  Tensor before;  // [n, hidden] vectors read in front; undefined: none
+  std::span<const int32_t> tokens;
+  int32_t summary = 0;  // summary tokens behind the text; the first ones of the table
+};
+
+// Views of the pass's hidden states.
+struct AutoOutput {
+  Tensor text;     // [tokens, hidden]
+  Tensor vectors;  // [summary, hidden]; undefined when none were asked for
+};
+
+struct AutoPassOptions {
+  const model::LoraAdapter* lora = nullptr;  // null: the model's weights are merged
+  model::Checkpointing checkpointing = model::Checkpointing::none;
+  Dtype activations = Dtype::f32;
+};
+
+// Runs segments, packed: each reads token 0 (a sink), its vectors, its tokens, its summary tokens,
+// at positions 0, 1, …. Differentiable in lora, summary and before.
+std::vector<AutoOutput> run_segments(const Graph& g, const model::Llama& model,
+                                     const AutoWeights& weights,
+                                     std::span<const AutoSegment> segments,
+                                     const AutoPassOptions& options);
+
+}  // namespace offbook::compress

@@ -224,6 +224,19 @@ void add_ask_options(CLI::App* command, AskFlags& f) {
   command->add_option("--citations", a.max_citations, "most citations")
       ->check(CLI::Range(1, 20))
       ->capture_default_str();
+  command->add_option("--quote-passages", a.quotes.passages, "passages whose sentences are quoted")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--evidence", a.evidence_sentences, "sentences repeated at the question")
+      ->check(CLI::Range(0, 100))
+      ->capture_default_str();
+  command->add_option("--system", a.wording.system, "the model's role")->capture_default_str();
+  command->add_option("--intro", a.wording.passages, "words before the passages")
+      ->capture_default_str();
+  command->add_option("--evidence-intro", a.wording.evidence, "words before the sentences")
+      ->capture_default_str();
+  command->add_option("--instruction", a.wording.instruction, "words before the question")
+      ->capture_default_str();
   command->add_option("--min-cosine", a.min_cosine, "below it, \"not in these documents\" …")
       ->check(CLI::Range(-1.0, 1.0))
       ->capture_default_str();
@@ -236,6 +249,7 @@ void add_ask_options(CLI::App* command, AskFlags& f) {
   command->add_option("--top-p", a.sampling.top_p)->capture_default_str();
   command->add_option("--min-p", a.sampling.min_p)->capture_default_str();
   command->add_option("--repetition-penalty", a.sampling.repetition_penalty)->capture_default_str();
+  command->add_option("--stop", a.stop_strings, "text that ends an answer (repeatable)");
   command->add_option("--seed", a.sampling.seed)->capture_default_str();
   command->add_flag("--explain", f.explain, "show the exact parts of the prompt");
   command->add_flag("--stats", f.stats, "show time, tokens and what was reused");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "src/base/error.h"
 #include "src/metrics/retrieval_scores.h"
@@ -38,11 +39,19 @@ std::string heading_of(const FocusText& text) {
 }
 
 std::string passages_text(const std::vector<FocusText>& focus, const Wording& wording) {
-  std::string text = wording.passages + "\n\n";
-  for (const FocusText& t : focus) {
-    text += "[" + heading_of(t) + "]\n" + t.text + "\n\n";
+  std::string text = fmt::format("{}\n\n", wording.passages);
+  for (auto t = focus.rbegin(); t != focus.rend(); ++t) {  // the best next to the question
+    text += fmt::format("[{}]\n{}\n\n", heading_of(*t), t->text);
   }
   return text;
+}
+
+std::string evidence_text(const std::vector<Quote>& evidence, const Wording& wording) {
+  std::string text;
+  for (auto q = evidence.rbegin(); q != evidence.rend(); ++q) {
+    text += "\n" + q->text;
+  }
+  return text.empty() ? "" : fmt::format("{}{}\n\n", wording.evidence, text);
 }
 
 }  // namespace
@@ -52,7 +61,21 @@ struct Answerer::Job {
   Conversation& conversation;
   const AskOptions& options;
   AskResult result;
+  std::vector<Quote> evidence;  // best first
 };
+
+std::vector<Shot> Wording::default_shots() {
+  return {
+      {"The library on Mill Street was built in 1931 by the architect Anna Holm. It holds about "
+       "40,000 books and is closed on Mondays.",
+       "The library on Mill Street was built in 1931 by the architect Anna Holm.",
+       "Who built the library on Mill Street?", "Anna Holm"},
+      {"The board met on 3 May. It agreed to raise the fee for members from 20 to 25 euros, "
+       "since heating had become dearer.",
+       "It agreed to raise the fee for members from 20 to 25 euros, since heating had become "
+       "dearer.",
+       "Why was the fee raised?", "heating had become dearer"}};
+}
 
 Answerer::Answerer(retrieve::Retriever& retriever, const model::LanguageModel& model,
                    model::Decoder& decoder)
@@ -62,20 +85,30 @@ Answerer::Answerer(retrieve::Retriever& retriever, const model::LanguageModel& m
 Prompt Answerer::render(const Job& job) const {
   const Wording& wording = job.options.wording;
   std::vector<text::ChatMessage> messages{{"system", wording.system, {}}};
+  for (const Shot& shot : wording.shots) {
+    messages.push_back(
+        {"user",
+         fmt::format("{}\n\n{}\n\n{}\n{}\n\n{}\nQuestion: {}", wording.passages, shot.passage,
+                     wording.evidence, shot.evidence, wording.instruction, shot.question),
+         {}});
+    messages.push_back({"assistant", shot.answer, {}});
+  }
+  bool has_passages = false;
   const std::string passages = passages_text(job.conversation.focus, wording);
-  const auto add_user = [&](const std::string& question) {
-    const std::string asked = "Question: " + question + "\n" + wording.instruction;
-    if (messages.size() == 1) {
+  const auto add_user = [&](const std::string& question, const std::string& evidence) {
+    const std::string asked =
+        fmt::format("{}{}\nQuestion: {}", evidence, wording.instruction, question);
+    if (!std::exchange(has_passages, true)) {
       messages.push_back({"user", passages + asked, {0, passages.size()}});
     } else {
       messages.push_back({"user", asked, {}});
     }
   };
   for (const Conversation::Turn& turn : job.conversation.turns) {
-    add_user(turn.question);
+    add_user(turn.question, "");
     messages.push_back({"assistant", turn.answer, {}});
   }
-  add_user(job.question);
+  add_user(job.question, evidence_text(job.evidence, wording));
   const text::ChatPrompt chat =
       text::render_chat(model_.tokenizer(), model_.chat_format(), messages);
   const auto part = [&](const char* name, size_t begin, size_t end) {
@@ -91,7 +124,7 @@ Prompt Answerer::render(const Job& job) const {
 int Answerer::room_for_passages(const Job& job) const {
   Conversation without = job.conversation;
   without.focus.clear();
-  const Job bare{job.question, without, job.options, {}};
+  const Job bare{job.question, without, job.options, {}, job.evidence};
   const int fixed = prompt_length(render(bare));
   const auto window = static_cast<int>(model_.config().max_positions);
   return window - fixed - job.options.max_answer_tokens;
@@ -142,6 +175,7 @@ void Answerer::generate(Job& job) {
                       {.sampling = options.sampling,
                        .max_tokens = options.max_answer_tokens,
                        .stop_tokens = text::chat_stop_ids(model_.tokenizer(), model_.chat_format()),
+                       .stop_strings = options.stop_strings,
                        .adapter = options.adapter,
                        .on_text = options.on_text});
   result.stats.generate_seconds = watch.lap();
@@ -181,7 +215,7 @@ AskResult Answerer::ask(const std::string& question, const AskOptions& options) 
 AskResult Answerer::ask(const std::string& question, Conversation& conversation,
                         const AskOptions& options) {
   Stopwatch watch;
-  Job job{question, conversation, options, {}};
+  Job job{question, conversation, options, {}, {}};
   AskResult& result = job.result;
   result.retrieval = retriever_.retrieve(question, options.retrieve);
   result.stats.retrieve_seconds = watch.lap();
@@ -192,16 +226,16 @@ AskResult Answerer::ask(const std::string& question, Conversation& conversation,
     result.answer.support = Answer::Support::not_in_documents;
     return result;
   }
-  choose_focus(job);
-  watch.lap();
-  const QuoteFinder finder(retriever_, question, result.retrieval,
-                           static_cast<size_t>(options.focus.max_passages), options.quotes);
+  const QuoteFinder finder(retriever_.corpus(), &retriever_.encoder(), question, result.retrieval,
+                           options.quotes);
+  job.evidence = finder.best("", static_cast<size_t>(options.evidence_sentences));
   if (options.on_evidence) {
     for (const Quote& quote : finder.best("", 1)) {
       options.on_evidence(checked_citation(retriever_.corpus(), quote, 1));
     }
   }
   result.stats.quote_seconds = watch.lap();
+  choose_focus(job);
   generate(job);
   watch.lap();
   cite(job, finder);

@@ -15,11 +15,20 @@
 
 namespace offbook::answer {
 
+// A question on a passage with the answer that is wanted, shown to the model beforehand.
+struct Shot {
+  std::string passage, evidence, question, answer;
+};
+
 // What the model is told. The defaults were chosen on the embedded model (docs/decisions).
 struct Wording {
   std::string system = "You answer questions about documents. Use only the passages you are given.";
   std::string passages = "Read these passages.";
+  std::string evidence = "The most important sentences:";
   std::string instruction = "Answer in a few words, taken from the passages.";
+  std::vector<Shot> shots = default_shots();
+
+  static std::vector<Shot> default_shots();
 };
 
 struct AskOptions {
@@ -27,9 +36,14 @@ struct AskOptions {
   FocusOptions focus;
   QuoteOptions quotes;
   Wording wording;
-  model::SamplingOptions sampling;
+  // The penalty keeps a small model from saying one thing over and over.
+  model::SamplingOptions sampling{.repetition_penalty = 1.1f};
+  std::vector<std::string> stop_strings = {"\n\n", "\nQuestion:"};
   int max_answer_tokens = 96;
   int max_citations = 2;
+  // Sentences that fit the question best are repeated behind the passages, next to the question,
+  // where a small model looks.
+  int evidence_sentences = 2;
   // A question is "not in these documents" when no passage is closer than this and none holds this
   // share of its words.
   double min_cosine = 0.25;

@@ -43,11 +43,12 @@ ByteSpan shortened(std::string_view text, ByteSpan span, size_t most) {
 
 }  // namespace
 
-QuoteFinder::QuoteFinder(retrieve::Retriever& retriever, const std::string& question,
-                         const retrieve::Retrieval& retrieval, size_t passages,
+QuoteFinder::QuoteFinder(store::Corpus& corpus, model::SentenceEncoder* encoder,
+                         const std::string& question, const retrieve::Retrieval& retrieval,
                          const QuoteOptions& options)
-    : retriever_(retriever), options_(options), question_(words_of(question)) {
-  for (size_t i = 0; i < std::min(passages, retrieval.passages.size()); ++i) {
+    : cutter_(corpus.db()), options_(options), question_(words_of(question)) {
+  const auto count = static_cast<size_t>(options.passages);
+  for (size_t i = 0; i < std::min(count, retrieval.passages.size()); ++i) {
     add_passage(retrieval.passages[i], static_cast<int>(i));
   }
   for (const Candidate& c : candidates_) {
@@ -55,15 +56,14 @@ QuoteFinder::QuoteFinder(retrieve::Retriever& retriever, const std::string& ques
       ++counts_[word];
     }
   }
-  if (!retrieval.query_vector.empty()) {
-    embed(retrieval.query_vector);
+  if (encoder != nullptr && !retrieval.query_vector.empty()) {
+    embed(*encoder, retrieval.query_vector);
   }
 }
 
 QuoteFinder::Words QuoteFinder::words_of(std::string_view text) const {
   Words words;
-  store::WordCutter cutter(retriever_.corpus().db());
-  cutter.cut(text, [&](std::string_view term, std::string_view) {
+  cutter_.cut(text, [&](std::string_view term, std::string_view) {
     if (!is_function_word(term)) {
       words.emplace_back(term);
     }
@@ -107,7 +107,7 @@ void QuoteFinder::add_sentence(const retrieve::RankedPassage& ranked, int rank,
   candidates_.push_back(std::move(c));
 }
 
-void QuoteFinder::embed(const std::vector<float>& query) {
+void QuoteFinder::embed(model::SentenceEncoder& encoder, const std::vector<float>& query) {
   std::vector<std::string_view> texts;
   for (const Candidate& c : candidates_) {
     texts.push_back(c.quote.text);
@@ -115,7 +115,7 @@ void QuoteFinder::embed(const std::vector<float>& query) {
   if (texts.empty()) {
     return;
   }
-  const Tensor vectors = retriever_.encoder().encode(texts);
+  const Tensor vectors = encoder.encode(texts);
   for (size_t i = 0; i < candidates_.size(); ++i) {
     const float* row = vectors.data<float>() + static_cast<int64_t>(i) * vectors.dim(1);
     double sum = 0;

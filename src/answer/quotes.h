@@ -27,6 +27,7 @@ struct Quote {
 };
 
 struct QuoteOptions {
+  int passages = 6;        // the best passages found, whose sentences may be quoted
   size_t max_bytes = 480;  // a longer sentence is quoted in part, cut between words
   double question_weight = 0.6;
   double answer_weight = 0.8;
@@ -34,12 +35,13 @@ struct QuoteOptions {
 };
 
 // The candidates of one question. Words are compared as the full-text index compares them (folded
-// and stemmed), weighted by how few of the candidates hold them. Keeps a reference to the
-// retriever; not thread-safe. Cost: one encoder pass over the sentences of `passages`.
+// and stemmed), weighted by how few of the candidates hold them. Keeps a reference to the corpus;
+// not thread-safe. Without an encoder words alone decide. Cost: one encoder pass over the
+// sentences.
 class QuoteFinder {
  public:
-  QuoteFinder(retrieve::Retriever& retriever, const std::string& question,
-              const retrieve::Retrieval& retrieval, size_t passages, const QuoteOptions& options);
+  QuoteFinder(store::Corpus& corpus, model::SentenceEncoder* encoder, const std::string& question,
+              const retrieve::Retrieval& retrieval, const QuoteOptions& options);
 
   // Best first, by the question alone while `answer` is empty; at most `count`, of different
   // sentences. Scores are in no unit; equal ones go by rank and place.
@@ -58,11 +60,11 @@ class QuoteFinder {
   Words words_of(std::string_view text) const;
   void add_passage(const retrieve::RankedPassage& ranked, int rank);
   void add_sentence(const retrieve::RankedPassage& ranked, int rank, ByteSpan in_passage);
-  void embed(const std::vector<float>& query);
+  void embed(model::SentenceEncoder& encoder, const std::vector<float>& query);
   double weight(const std::string& word) const;
   double share(const Words& wanted, const Words& there) const;
 
-  retrieve::Retriever& retriever_;
+  store::WordCutter cutter_;
   QuoteOptions options_;
   Words question_;
   std::vector<Candidate> candidates_;

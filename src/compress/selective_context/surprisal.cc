@@ -27,9 +27,7 @@ int32_t start_token(const text::Tokenizer& tokenizer, const SurprisalOptions& op
   if (!id) {
     id = tokenizer.special().eos;
   }
-  OB_REQUIRE(id.has_value(), Unsupported,
-             "the scoring model's vocabulary has no token that begins a text");
-  return *id;
+  return id.value_or(0);
 }
 
 // Cuts a sentence into pieces of at most `window` tokens.

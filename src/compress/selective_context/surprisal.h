@@ -14,7 +14,7 @@ namespace offbook::compress {
 
 struct SurprisalOptions {
   // Stands before every sentence, so that its first token has a value. Absent: "<|endoftext|>"
-  // where the vocabulary has it, else bos, else eos.
+  // where the vocabulary has it, else bos, else eos, else token 0.
   std::optional<int32_t> start_token;
   // Tokens a sentence may have in one piece, with the start token: the smaller of this and the
   // model's window. Longer ones are read in pieces, each with the last eighth of the piece before
@@ -27,9 +27,8 @@ struct SurprisalOptions {
 // −ln p(token | the sentence's tokens before it) of all tokens of the sentences, whose spans are of
 // `collapsed`. Sentences are packed, several a pass, and see themselves only: the values do not
 // depend on their neighbours beyond the rounding of the products. Without padding, and without
-// [tokens, vocab] in memory. InvalidArgument for a window or pass below 16, Unsupported without any
-// start token. One forward pass over the tokens, one row more a sentence, and the head for every
-// row.
+// [tokens, vocab] in memory. InvalidArgument for a window or pass below 16. One forward pass over
+// the tokens, one row more a sentence, and the head for every row.
 std::vector<ScoredSentence> score_sentences(const backend::ExecutionContext& ctx,
                                             const model::Llama& model,
                                             const text::Tokenizer& tokenizer,

@@ -1,0 +1,51 @@
+// How much the last token of a prompt attends to the tokens of a document in it: one row of
+// attention a head, without the matrix.
+#pragma once
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "src/model/llama.h"
+#include "src/text/chat_template.h"
+
+namespace offbook::compress {
+
+struct HeadChoice {
+  int32_t layer = 0;
+  int32_t head = 0;
+};
+
+struct AttentionRowOptions {
+  // Heads whose rows are averaged. Empty: all of the last layer, which is what QUITO means.
+  std::vector<HeadChoice> heads;
+};
+
+// A prompt and where in it the document stands.
+struct RowPrompt {
+  std::vector<int32_t> ids;
+  size_t begin = 0;  // ids [begin, end) are the document's
+  size_t end = 0;
+};
+
+// softmax_i(q_last · k_i / √d) of ids [begin, end), averaged over the chosen heads; one list a
+// prompt. The prompts are packed in one pass and see themselves only. One prefill, plus O(n · heads
+// · dim) a chosen layer on the host; no [n, n] matrix. InvalidArgument for an empty prompt, a range
+// outside it, a prompt longer than the model's window, or a head the model does not have.
+std::vector<std::vector<double>> attention_rows(const backend::ExecutionContext& ctx,
+                                                const model::Llama& model,
+                                                std::span<const RowPrompt> prompts,
+                                                const AttentionRowOptions& options);
+
+// The paper's prompt: one user turn with the document, a space and the question, and the opening of
+// the answer; without a chat format the same as plain text. `spans` are the document's tokens, in
+// order.
+struct QuitoPrompt {
+  RowPrompt row;
+  std::vector<ByteSpan> spans;  // in the document
+};
+QuitoPrompt make_quito_prompt(const text::Tokenizer& tokenizer,
+                              std::optional<text::ChatFormat> format, std::string_view document,
+                              std::string_view question);
+
+}  // namespace offbook::compress

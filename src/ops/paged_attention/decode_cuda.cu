@@ -13,14 +13,17 @@ static_assert(kChunk * kWarps == kPageTokens);
 // not the device's: where the splits lie decides the bits.
 constexpr int kBlocksPerSequence = 264;
 
-constexpr int kPagesPerSplit =
-    4;  // at least: fewer cost more in starting and joining than they gain
+// Pages of a split, at least: fewer cost more in starting and joining than they gain, unless there
+// are so few in all that most multiprocessors would stand idle.
+constexpr int kPagesPerSplit = 4;
+constexpr int kPagesOfShortSplit = 2;
 
 struct Decode {
   const bf16 *q, *k, *v;
   bf16* out;
   PagedKeys keys;
   AttentionShape shape;
+  int kv_heads;
   int splits;      // most of any sequence
   float* partial;  // [sequences, kv_heads, splits, kDecodeRows, dim]: not yet divided by their sums
   float2* peaks;   // [sequences, kv_heads, splits, kDecodeRows]: largest score (log2), sum
@@ -36,7 +39,9 @@ struct Split {
 __device__ Split split_of(const Decode& d, const SequenceView& view, int index) {
   const int first = d.keys.lo(view.first_position) / kPageTokens;
   const int pages = (view.count + kPageTokens - 1) / kPageTokens - first;
-  const int each = max(kPagesPerSplit, (pages + d.splits - 1) / d.splits);
+  const bool is_short = pages * d.kv_heads < kPagesOfShortSplit * kBlocksPerSequence;
+  const int least = is_short ? kPagesOfShortSplit : kPagesPerSplit;
+  const int each = max(least, (pages + d.splits - 1) / d.splits);
   return {first + index * each, min(first + (index + 1) * each, first + pages),
           (pages + each - 1) / each};
 }
@@ -309,11 +314,35 @@ __global__ void __launch_bounds__(kThreads) decode_split(const __grid_constant__
   }
 }
 
-// Joins the splits of one query row, in order: a block of kDim threads.
+// Joins the splits of one query row: four groups of kDim threads take every fourth split, and read
+// what they will add before they know the scales.
+constexpr int kMergeGroups = 4;
+constexpr int kMergeAhead = 8;
+
+// Over a block: the largest `peak` of its threads to all of them; `parts` is written.
+template <int kWarpCount>
+__device__ float block_peak(float peak, float (&parts)[kWarpCount]) {
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) {
+    peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, step));
+  }
+  parts[threadIdx.x / 32] = peak;
+  __syncthreads();
+#pragma unroll
+  for (int w = 0; w < kWarpCount; ++w) {
+    peak = fmaxf(peak, parts[w]);
+  }
+  return peak;
+}
+
 template <int kDim>
-__global__ void __launch_bounds__(kDim) decode_merge(const __grid_constant__ Decode d) {
+__global__ void __launch_bounds__(kMergeGroups* kDim)
+    decode_merge(const __grid_constant__ Decode d) {
+  constexpr int kMergeThreads = kMergeGroups * kDim;
   __shared__ float scales[kBlocksPerSequence];
-  __shared__ float warp_parts[2][kDim / 32];
+  __shared__ float totals[kBlocksPerSequence];
+  __shared__ float warp_peaks[kMergeThreads / 32];
+  __shared__ float group_sums[kMergeGroups][kDim];
   wait_for_predecessor();
   let_successor_start();
   const int s = blockIdx.z;
@@ -327,49 +356,56 @@ __global__ void __launch_bounds__(kDim) decode_merge(const __grid_constant__ Dec
     return;
   }
   const int kv = blockIdx.y;
-  const int warp = threadIdx.x / 32;
+  const int group = threadIdx.x / kDim;
+  const int column = threadIdx.x % kDim;
   const int64_t block = (static_cast<int64_t>(s) * gridDim.y + kv) * d.splits;
+  const float* from = d.partial + (block * kDecodeRows + m) * kDim + column;
+  const auto partial_of = [&](int i) { return from[static_cast<int64_t>(i) * kDecodeRows * kDim]; };
+  float ahead[kMergeAhead];
+#pragma unroll
+  for (int j = 0; j < kMergeAhead; ++j) {
+    const int i = group + j * kMergeGroups;
+    ahead[j] = i < count ? partial_of(i) : 0.0f;
+  }
   float peak = -INFINITY;
-  for (int i = threadIdx.x; i < count; i += kDim) {
-    peak = fmaxf(peak, d.peaks[(block + i) * kDecodeRows + m].x);
+  for (int i = threadIdx.x; i < count; i += kMergeThreads) {
+    const float2 other = d.peaks[(block + i) * kDecodeRows + m];
+    scales[i] = other.x;
+    totals[i] = other.y;
+    peak = fmaxf(peak, other.x);
   }
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) {
-    peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, step));
+  peak = block_peak(peak, warp_peaks);
+  for (int i = threadIdx.x; i < count; i += kMergeThreads) {
+    scales[i] = scales[i] == -INFINITY ? 0.0f : power_of_two(scales[i] - peak);
+    totals[i] *= scales[i];
   }
-  warp_parts[0][warp] = peak;
   __syncthreads();
+  float sum = 0;
 #pragma unroll
-  for (int w = 0; w < kDim / 32; ++w) {
-    peak = fmaxf(peak, warp_parts[0][w]);
+  for (int j = 0; j < kMergeAhead; ++j) {
+    const int i = group + j * kMergeGroups;
+    sum = i < count ? fmaf(ahead[j], scales[i], sum) : sum;
+  }
+#pragma unroll 4
+  for (int i = group + kMergeAhead * kMergeGroups; i < count; i += kMergeGroups) {
+    sum = fmaf(partial_of(i), scales[i], sum);
+  }
+  group_sums[group][column] = sum;
+  __syncthreads();
+  if (group > 0) {
+    return;
   }
   float total = 0;
-  for (int i = threadIdx.x; i < count; i += kDim) {
-    const float2 other = d.peaks[(block + i) * kDecodeRows + m];
-    scales[i] = other.x == -INFINITY ? 0.0f : power_of_two(other.x - peak);
-    total += other.y * scales[i];
-  }
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) {
-    total += __shfl_xor_sync(0xffffffffu, total, step);
-  }
-  warp_parts[1][warp] = total;
-  __syncthreads();
-  total = 0;
-#pragma unroll
-  for (int w = 0; w < kDim / 32; ++w) {
-    total += warp_parts[1][w];
-  }
-  const float* from = d.partial + (block * kDecodeRows + m) * kDim + threadIdx.x;
-  float sum = 0;
-#pragma unroll 8
   for (int i = 0; i < count; ++i) {
-    sum = fmaf(from[static_cast<int64_t>(i) * kDecodeRows * kDim], scales[i], sum);
+    total += totals[i];
+  }
+#pragma unroll
+  for (int i = 1; i < kMergeGroups; ++i) {
+    sum += group_sums[i][column];
   }
   const int64_t n = view.query_begin + m / d.shape.group;
   const int head = kv * d.shape.group + m % d.shape.group;
-  d.out[n * d.shape.out.row + head * d.shape.out.head + threadIdx.x] =
-      __float2bfloat16_rn(sum / total);
+  d.out[n * d.shape.out.row + head * d.shape.out.head + column] = __float2bfloat16_rn(sum / total);
 }
 
 template <int kDim>
@@ -377,7 +413,7 @@ void run(const ExecutionContext& ctx, const Decode& d, const PagedAttentionArgs&
   const auto kv_heads = static_cast<unsigned>(a.k_pages.dim(2));
   const auto sequences = static_cast<unsigned>(a.sequences.dim(0));
   const auto splits = static_cast<unsigned>(std::clamp<int64_t>(
-      div_up(div_up(a.max_kv_length, kPageTokens), kPagesPerSplit), 1, d.splits));
+      div_up(div_up(a.max_kv_length, kPageTokens), kPagesOfShortSplit), 1, d.splits));
   const auto shape = [&](int halves) {
     return Launch{
         dim3(splits, kv_heads, sequences), dim3(kThreads),
@@ -391,7 +427,7 @@ void run(const ExecutionContext& ctx, const Decode& d, const PagedAttentionArgs&
   if (splits > 1) {
     launch(ctx, "decode_merge",
            {dim3(static_cast<unsigned>(std::min(rows, kDecodeRows)), kv_heads, sequences),
-            dim3(kDim), 0, true},
+            dim3(kMergeGroups * kDim), 0, true},
            decode_merge<kDim>, d);
   }
 }
@@ -418,6 +454,7 @@ void attention_decode(const ExecutionContext& ctx, const PagedAttentionArgs& a) 
                            .group = static_cast<int>(a.q.dim(1) / kv_heads),
                            .dim = static_cast<int>(dim),
                            .scale = a.scale},
+                 .kv_heads = static_cast<int>(kv_heads),
                  .splits = splits,
                  .partial = partial.data<float>(),
                  .peaks = reinterpret_cast<float2*>(peaks.raw())};

@@ -103,6 +103,12 @@ std::string hash_of(const CompressorWeights& weights) {
   return hash.hex();
 }
 
+std::string recipe_hash(const nlohmann::json& recipe) {
+  Hash hash;
+  hash.text(recipe.dump());
+  return hash.hex();
+}
+
 void save_weights(FileSystem& fs, const std::filesystem::path& path,
                   const CompressorWeights& weights) {
   const std::map<std::string, std::string> metadata{

@@ -28,6 +28,9 @@ struct CompressorWeights {
 // The same for weights that are saved and loaded. Cost: reads all tensors.
 std::string hash_of(const CompressorWeights& weights);
 
+// XXH3-128 of what training was asked for, as 32 hex digits.
+std::string recipe_hash(const nlohmann::json& recipe);
+
 // Io. Atomic.
 void save_weights(FileSystem& fs, const std::filesystem::path& path,
                   const CompressorWeights& weights);

@@ -165,6 +165,9 @@ void Answerer::generate(Job& job) {
   AskResult& result = job.result;
   const AskOptions& options = job.options;
   result.prompt = render(job);
+  if (options.prompt_only) {
+    return;
+  }
   PromptRun run = runner_.run(result.prompt, options.adapter, options.adapter_id);
   result.stats.prompt_seconds = watch.lap();
   result.stats.prompt_tokens = prompt_length(result.prompt);
@@ -237,6 +240,9 @@ AskResult Answerer::ask(const std::string& question, Conversation& conversation,
   result.stats.quote_seconds = watch.lap();
   choose_focus(job);
   generate(job);
+  if (options.prompt_only) {
+    return result;
+  }
   watch.lap();
   cite(job, finder);
   result.stats.quote_seconds += watch.lap();

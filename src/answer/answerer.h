@@ -50,6 +50,8 @@ struct AskOptions {
   double min_word_share = 0.5;
   const model::LoraAdapter* adapter = nullptr;
   std::string adapter_id;  // names the adapter's content; empty without one
+  // End when the prompt is made: training and assessment read exactly what the model would be given.
+  bool prompt_only = false;
   // The best evidence, before the model has said anything; called at most once.
   std::function<void(const Citation&)> on_evidence;
   // Stretches of the answer as they come; false ends it.

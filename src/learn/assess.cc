@@ -42,8 +42,8 @@ std::string input_of(const std::vector<int32_t>& prompt, const Example& e, int m
 class Reader {
  public:
   Reader(const Contestant& contestant, const model::LanguageModel& model, model::Decoder& decoder,
-         int max_tokens)
-      : contestant_(contestant), model_(model), decoder_(decoder), max_tokens_(max_tokens) {}
+         const AssessOptions& options)
+      : contestant_(contestant), model_(model), decoder_(decoder), options_(options) {}
 
   double f1(const std::vector<int32_t>& prompt, const Example& example) {
     if (prompt.empty()) {
@@ -54,8 +54,10 @@ class Reader {
         decoder_.append({.sequence = &sequence, .tokens = prompt, .adapter = contestant_.adapter});
     const model::Generated made = model::generate(
         decoder_, model_.tokenizer(), sequence, logits,
-        {.max_tokens = max_tokens_,
+        {.sampling = options_.sampling,
+         .max_tokens = options_.max_answer_tokens,
          .stop_tokens = text::chat_stop_ids(model_.tokenizer(), model_.chat_format()),
+         .stop_strings = options_.stop_strings,
          .adapter = contestant_.adapter});
     return metrics::token_f1(made.text, example.answers);
   }
@@ -64,7 +66,7 @@ class Reader {
   const Contestant& contestant_;
   const model::LanguageModel& model_;
   model::Decoder& decoder_;
-  int max_tokens_;
+  const AssessOptions& options_;
 };
 
 }  // namespace
@@ -85,7 +87,7 @@ std::vector<double> score_answers(store::Corpus& corpus, const std::vector<Examp
   corpus.jobs().plan(stage, units);
   const auto total = static_cast<int64_t>(units.size());
   int64_t done = corpus.jobs().counts(stage).done;
-  Reader reader(contestant, model, decoder, options.max_answer_tokens);
+  Reader reader(contestant, model, decoder, options);
   while (const auto job = corpus.jobs().claim(stage)) {
     OB_REQUIRE(!options.stop.stop_requested(), Cancelled,
                "assessment was stopped after {} of {} answers; the same command goes on from there",
@@ -143,7 +145,9 @@ AdapterVerdict assess_adapter(store::Corpus& corpus, int64_t generation, const s
                               const AssessOptions& options) {
   const std::vector<Example> questions = spread(held_out, options.max_questions);
   AdapterVerdict verdict{.questions = static_cast<int64_t>(questions.size())};
-  const auto current = usable_adapter(corpus, generation, model.fingerprint());
+  const auto current = options.is_against_base
+                           ? std::nullopt
+                           : usable_adapter(corpus, generation, model.fingerprint());
   const std::string otherwise = current.value_or("");
   if (otherwise == adapter) {
     verdict.is_accepted = true;

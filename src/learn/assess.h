@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "src/answer/answerer.h"
 #include "src/learn/training_set.h"
 #include "src/metrics/bootstrap.h"
 #include "src/model/language_model.h"
@@ -25,6 +26,9 @@ struct Contestant {
 
 struct AssessOptions {
   size_t max_questions = 60;  // spread over the documents
+  // Answers are made as `ask` makes them.
+  model::SamplingOptions sampling = answer::AskOptions{}.sampling;
+  std::vector<std::string> stop_strings = answer::AskOptions{}.stop_strings;
   int max_answer_tokens = 48;
   double margin = 0.015;  // of F1: "not worse" is a lower end above minus this
   // Changes how it runs.

@@ -1,0 +1,149 @@
+#include "src/learn/forecast.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace offbook::learn {
+namespace {
+
+// Measured with the embedded model on fairy tales and papers: share of tried questions that are
+// kept, tokens of a question the model writes, of a greedy answer.
+constexpr double kKeptShare = 0.55;
+constexpr double kQuestionTokens = 18;
+constexpr double kAnswerTokens = 14;
+constexpr double kHeldOutShare = 0.2;
+constexpr double kBytesPerExample = 600;
+
+constexpr int kPromptTokens = 384;
+constexpr int kDecodeSteps = 6;
+
+double seconds_of(const std::function<void()>& work) {
+  const auto began = std::chrono::steady_clock::now();
+  work();
+  return std::max(1e-6,
+                  std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
+}
+
+std::vector<int32_t> some_tokens(const model::LanguageModel& model, int count) {
+  std::vector<int32_t> out(static_cast<size_t>(count));
+  for (int i = 0; i < count; ++i) {
+    out[static_cast<size_t>(i)] = (i * 37 + 11) % static_cast<int32_t>(model.config().vocab_size);
+  }
+  return out;
+}
+
+double training_rate(const model::LanguageModel& model, const backend::ExecutionContext& outer) {
+  backend::ExecutionContext ctx = outer;
+  ctx.compute = backend::Compute::bf16;
+  model::LoraAdapter adapter = model::make_lora_adapter(model.config(), {});
+  const model::Llama base(ctx, model.config(),
+                          model::dequantised(ctx, model.llama().weights(), Dtype::bf16));
+  train::LoraTask task(
+      ctx, base, adapter,
+      {{.tokens = some_tokens(model, kPromptTokens), .first_target = kPromptTokens - 12}}, {}, {});
+  const auto pass = [&] {
+    backend::ArenaScope scope(*ctx.arena);
+    autograd::Tape tape(ctx);
+    for (train::Parameter& p : task.parameters()) {
+      tape.watch(p.value, p.grad);
+    }
+    task.micro_batch(train::Graph{ctx, &tape}, 0);
+    tape.backward();
+  };
+  pass();  // first use takes the memory
+  return kPromptTokens / seconds_of(pass);
+}
+
+double questions_expected(const StudyWork& work, const SelfStudyOptions& study) {
+  if (work.given_questions > 0) {
+    return static_cast<double>(work.given_questions);
+  }
+  const double passages =
+      std::min<double>(static_cast<double>(work.passages), static_cast<double>(study.max_passages));
+  return passages * (study.rule_questions + study.model_questions) * kKeptShare;
+}
+
+}  // namespace
+
+ModelRates measure_rates(const model::LanguageModel& model, model::Decoder& decoder,
+                         const backend::ExecutionContext& ctx) {
+  ModelRates rates;
+  const int prompt =
+      std::min<int>(kPromptTokens, static_cast<int>(model.config().max_positions) / 2);
+  const std::vector<int32_t> tokens = some_tokens(model, prompt);
+  model::Sequence sequence = decoder.make_sequence();
+  const auto prefill = [&] {
+    sequence = decoder.make_sequence();
+    decoder.append({.sequence = &sequence, .tokens = tokens});
+  };
+  prefill();  // first use reads the weights in
+  rates.prefill = prompt / seconds_of(prefill);
+  rates.decode = kDecodeSteps / seconds_of([&] {
+                   for (int i = 0; i < kDecodeSteps; ++i) {
+                     decoder.append({.sequence = &sequence, .tokens = std::span(tokens).first(1)});
+                   }
+                 });
+  rates.training = training_rate(model, ctx);
+  return rates;
+}
+
+StageCost forecast_study(const StudyWork& work, const ModelRates& rates,
+                         const SelfStudyOptions& options) {
+  if (work.given_questions > 0) {
+    return {};
+  }
+  const int64_t each = tokens_of_study(work.passage_tokens, options);
+  const int64_t passages = std::min({work.passages, int64_t{options.max_passages},
+                                     options.max_tokens / std::max<int64_t>(1, each)});
+  const double decoded = static_cast<double>(passages * options.model_questions) * kQuestionTokens;
+  const auto tried =
+      static_cast<double>(passages * (options.rule_questions + options.model_questions));
+  return {.seconds = static_cast<double>(passages * each) / rates.prefill +
+                     decoded / (2 * rates.decode),  // several sequences share a step
+          .disk_bytes = static_cast<uint64_t>(tried * kBytesPerExample)};
+}
+
+StageCost forecast_training(const StudyWork& work, const ModelRates& rates,
+                            const model::ModelConfig& config, const SelfStudyOptions& study,
+                            const TrainStageOptions& options) {
+  const double questions = questions_expected(work, study);
+  if (questions < 1) {
+    return {};
+  }
+  const double set = questions * (1 - kHeldOutShare) * static_cast<double>(work.prompt_tokens);
+  const int64_t steps = training_steps(static_cast<int64_t>(set), options);
+  const double trained =
+      static_cast<double>(steps) * options.micro_batch_tokens * options.accumulation;
+  const double held_out =
+      std::min(questions * kHeldOutShare, static_cast<double>(options.max_held_out)) *
+      static_cast<double>(work.prompt_tokens) * (options.evaluations + 1);
+  double parameters = 0;
+  for (const model::LoraTarget target : options.lora.targets) {
+    const Shape shape = model::target_shape(config, target);
+    parameters += static_cast<double>(options.lora.rank * (shape[0] + shape[1]) * config.layers);
+  }
+  const double matrices =
+      2.0 * static_cast<double>(config.layers) *
+      static_cast<double>(2 * config.hidden * (config.q_width() + config.kv_width()) +
+                          3 * config.hidden * config.ffn);
+  const double rows = static_cast<double>(options.micro_batch_tokens) * 4 *
+                      static_cast<double>(config.hidden * (config.layers + 24) + 4 * config.ffn);
+  return {.seconds = trained / rates.training + held_out / (3 * rates.training) +
+                     questions * work.seconds_per_prompt,
+          // The finished adapter; the state while it runs has value, best and two moments.
+          .disk_bytes = static_cast<uint64_t>(parameters * 4 * 5),
+          .memory_bytes =
+              static_cast<uint64_t>(matrices + rows + parameters * 4 * 5 +
+                                    4.0 * static_cast<double>(config.vocab_size * config.hidden))};
+}
+
+StageCost forecast_assess(const StudyWork& work, const ModelRates& rates,
+                          const SelfStudyOptions& study, const AssessOptions& options) {
+  const double questions = std::min(questions_expected(work, study) * kHeldOutShare,
+                                    static_cast<double>(options.max_questions));
+  const double each =
+      static_cast<double>(work.prompt_tokens) / rates.prefill + kAnswerTokens / rates.decode;
+  return {.seconds = questions * (2 * each + work.seconds_per_prompt)};
+}
+
+}  // namespace offbook::learn

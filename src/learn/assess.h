@@ -30,7 +30,8 @@ struct AssessOptions {
   model::SamplingOptions sampling = answer::AskOptions{}.sampling;
   std::vector<std::string> stop_strings = answer::AskOptions{}.stop_strings;
   int max_answer_tokens = 48;
-  double margin = 0.015;  // of F1: "not worse" is a lower end above minus this
+  double margin = 0.015;         // of F1: "not worse" is a lower end above minus this
+  bool is_against_base = false;  // not against the adapter that answers now
   // Changes how it runs.
   std::stop_token stop;
   std::function<void(int64_t done, int64_t total)> on_progress;  // answers

@@ -25,13 +25,12 @@ std::vector<int32_t> recall_text(Tokens context, int64_t begin, const RecallOpti
   return out;
 }
 
-std::vector<std::vector<int32_t>> recall_texts(Tokens context, const RecallOptions& options,
-                                               Random& random) {
-  std::vector<std::vector<int32_t>> out;
-  const auto places =
-      static_cast<uint64_t>(static_cast<int64_t>(context.size()) - options.length + 2);
+// Where spans to recall begin.
+std::vector<int32_t> recall_places(int64_t context, const RecallOptions& options, Random& random) {
+  std::vector<int32_t> out;
   for (int32_t i = 0; i < options.spans; ++i) {
-    out.push_back(recall_text(context, static_cast<int64_t>(random.below(places)), options));
+    out.push_back(
+        static_cast<int32_t>(random.below(static_cast<uint64_t>(context - options.length + 2))));
   }
   return out;
 }
@@ -114,15 +113,6 @@ size_t choose(const std::vector<double>& shares, Random& random) {
 
 }  // namespace
 
-// Everything that is random about one window.
-struct BeaconTask::Draw {
-  std::vector<int32_t> tokens;  // context and continuation
-  const std::vector<int32_t>* layout = nullptr;
-  int32_t ratio = 8;
-  bool is_behind_prior = false;
-  std::vector<std::vector<int32_t>> recalls;
-};
-
 BeaconTask::BeaconTask(const backend::ExecutionContext& ctx, const model::Llama& base,
                        BeaconWeights& weights, const TrainingText& training,
                        std::vector<TrainingText::Window> held_out,
@@ -149,33 +139,39 @@ BeaconTask::BeaconTask(const backend::ExecutionContext& ctx, const model::Llama&
   parameters_.push_back(train::make_parameter(ctx, "slot.pool", weights_.pool));
 }
 
-train::LossSum BeaconTask::run(const Graph& g, const Draw& draw) {
-  const Tokens all(draw.tokens);
-  const auto context = static_cast<size_t>(sum_of(*draw.layout));
+train::LossSum beacon_window_loss(const Graph& g, const model::Llama& base,
+                                  const BeaconWeights& weights, const BeaconWindow& window,
+                                  const BeaconTrainingOptions& options) {
+  const Tokens all(window.tokens);
+  const auto context = static_cast<size_t>(sum_of(window.layout));
   const model::LayerKv memory = write_window(
-      g, base_, weights_, {all.first(context), *draw.layout, draw.ratio, draw.is_behind_prior},
-      {.lora = &weights_.lora,
-       .checkpointing = options_.checkpointing,
-       .activations = options_.activations});
+      g, base, weights, {all.first(context), window.layout, window.ratio, window.is_behind_prior},
+      {.lora = &weights.lora,
+       .checkpointing = options.checkpointing,
+       .activations = options.activations});
   const SlotRange slots{0, static_cast<int32_t>(memory.tokens())};
   std::vector<ReadTask> tasks{{all.subspan(context), slots}};
   std::vector<ScoredText> texts{{.tokens = tasks[0].tokens}};
-  const RecallOptions& recall = options_.recall;
+  const RecallOptions& recall = options.recall;
   const double recall_targets =
-      static_cast<double>(recall.spans) * (recall.length - recall.cue - 1);
+      static_cast<double>(window.recalls.size()) * (recall.length - recall.cue - 1);
   // The recall losses' mean counts as `weight` times the continuation's mean.
-  const auto weight =
-      recall.spans == 0
-          ? 0.0f
-          : static_cast<float>(recall.weight * (options_.continuation - 1) / recall_targets);
-  for (const std::vector<int32_t>& text : draw.recalls) {
+  const double continued = static_cast<double>(window.tokens.size() - context - 1);
+  const auto weight = window.recalls.empty()
+                          ? 0.0f
+                          : static_cast<float>(recall.weight * continued / recall_targets);
+  std::vector<std::vector<int32_t>> recalled;
+  for (const int32_t begin : window.recalls) {
+    recalled.push_back(recall_text(all.first(context), begin, recall));
+  }
+  for (const std::vector<int32_t>& text : recalled) {
     tasks.push_back({text, slots});
     texts.push_back({.tokens = text, .first_target = recall.cue + 1, .weight = weight});
   }
   const Tensor hidden = read_tasks(
-      g, base_, memory, tasks,
-      {.pass = {.checkpointing = options_.checkpointing}, .activations = options_.activations});
-  const auto losses = score_texts(g, hidden, base_.weights().lm_head, texts);
+      g, base, memory, tasks,
+      {.pass = {.checkpointing = options.checkpointing}, .activations = options.activations});
+  const auto losses = score_texts(g, hidden, base.weights().lm_head, texts);
   train::LossSum out = losses[0];
   for (size_t i = 1; i < losses.size(); ++i) {
     out.sum += weight * losses[i].sum;
@@ -187,16 +183,14 @@ train::LossSum BeaconTask::micro_batch(const Graph& g, uint64_t seed) {
   Random random(seed);
   train::LossSum total;
   for (int32_t i = 0; i < options_.windows; ++i) {
-    Draw draw;
-    draw.layout = &options_.layouts[random.below(options_.layouts.size())];
-    draw.ratio = weights_.ratios[choose(options_.ratio_shares, random)];
-    draw.is_behind_prior =
-        draw.layout->size() > 1 && random.uniform() < options_.behind_prior_share;
-    const int64_t context = sum_of(*draw.layout);
-    draw.tokens = training_.draw(random, context + options_.continuation);
-    draw.recalls = recall_texts(Tokens(draw.tokens).first(static_cast<size_t>(context)),
-                                options_.recall, random);
-    const train::LossSum part = run(g, draw);
+    BeaconWindow window{.layout = options_.layouts[random.below(options_.layouts.size())]};
+    window.ratio = weights_.ratios[choose(options_.ratio_shares, random)];
+    window.is_behind_prior =
+        window.layout.size() > 1 && random.uniform() < options_.behind_prior_share;
+    const int64_t context = sum_of(window.layout);
+    window.tokens = training_.draw(random, context + options_.continuation);
+    window.recalls = recall_places(context, options_.recall, random);
+    const train::LossSum part = beacon_window_loss(g, base_, weights_, window, options_);
     total.sum += part.sum;
     total.count += part.count;
   }
@@ -208,17 +202,16 @@ std::optional<train::LossSum> BeaconTask::evaluate(const Graph& g) {
     return std::nullopt;
   }
   train::LossSum total;
-  const std::vector<int32_t>& layout = options_.layouts.front();
-  const int64_t context = sum_of(layout);
+  const int64_t context = sum_of(options_.layouts.front());
   for (size_t i = 0; i < held_out_.size(); ++i) {
     backend::ArenaScope scope(*g.ctx.arena);
     Random random(i);
-    Draw draw{.layout = &layout, .ratio = weights_.ratios[i % weights_.ratios.size()]};
-    draw.tokens.assign(held_out_[i].tokens.begin(),
-                       held_out_[i].tokens.begin() + context + options_.continuation);
-    draw.recalls = recall_texts(Tokens(draw.tokens).first(static_cast<size_t>(context)),
-                                options_.recall, random);
-    const train::LossSum part = run(g, draw);
+    const auto begin = held_out_[i].tokens.begin();
+    const BeaconWindow window{.tokens = {begin, begin + context + options_.continuation},
+                              .layout = options_.layouts.front(),
+                              .ratio = weights_.ratios[i % weights_.ratios.size()],
+                              .recalls = recall_places(context, options_.recall, random)};
+    const train::LossSum part = beacon_window_loss(g, base_, weights_, window, options_);
     total.sum += part.sum;
     total.count += part.count;
   }
@@ -261,9 +254,10 @@ class Measure {
                   window.tokens.begin() + options_.context + options_.continuation},
          .first_target = 1,
          .losses = &to.continuation}};
-    for (auto& text : recall_texts(context, options_.recall, random)) {
-      questions.push_back(
-          {.text = std::move(text), .first_target = options_.recall.cue + 1, .losses = &to.recall});
+    for (const int32_t begin : recall_places(options_.context, options_.recall, random)) {
+      questions.push_back({.text = recall_text(context, begin, options_.recall),
+                           .first_target = options_.recall.cue + 1,
+                           .losses = &to.recall});
       to.has_recall = true;
     }
     for (const Question& question : questions) {

@@ -34,6 +34,21 @@ struct BeaconTrainingOptions {
   Dtype activations = Dtype::f32;
 };
 
+// Everything that is drawn for one training window.
+struct BeaconWindow {
+  std::vector<int32_t> tokens;  // context and continuation
+  std::vector<int32_t> layout;  // lengths of the context's segments
+  int32_t ratio = 8;
+  bool is_behind_prior =
+      false;  // each segment reads the slots before it; else all are written alone
+  std::vector<int32_t> recalls;  // where in the context recalled spans begin
+};
+
+// A window's loss; with a tape, seeds its gradient. `weights` and `base` must outlive backward.
+train::LossSum beacon_window_loss(const Graph& g, const model::Llama& base,
+                                  const BeaconWeights& weights, const BeaconWindow& window,
+                                  const BeaconTrainingOptions& options);
+
 // Trains lora, slot and pool of `weights` in place. Loss of a window: mean continuation loss +
 // weight × mean recall loss; a step's loss is their mean over windows, weighted by continuation
 // targets. Everything drawn comes from the step's seed.
@@ -55,9 +70,6 @@ class BeaconTask final : public train::TrainingTask {
   double tokens_per_micro_batch() const;
 
  private:
-  struct Draw;
-  train::LossSum run(const Graph& g, const Draw& draw);
-
   const model::Llama& base_;
   BeaconWeights& weights_;
   const TrainingText& training_;

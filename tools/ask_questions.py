@@ -30,12 +30,12 @@ def main():
             row = json.loads(line)
             answer = ask(args, row["question"])
             asked += 1
-            print(f"\nQ: {row['question']}\nA: {answer['text'].strip()}")
+            print(f"\nQ: {row['question']}\nA: {answer['answer'].strip()}")
             for citation in answer["citations"]:
                 place = " > ".join(citation.get("headings") or []) or (f"page {citation['page']}" if citation.get("page") else "")
-                print(f"   [{citation['number']}] {citation['path']}{', ' + place if place else ''}: \"{citation['quote']}\"")
-            told = answer["text"] + " ".join(c["quote"] for c in answer["citations"])
-            right_file += any(c["path"] == row.get("file") for c in answer["citations"])
+                print(f"   [{citation['number']}] {citation['file']}{', ' + place if place else ''}: \"{citation['quote']}\"")
+            told = answer["answer"] + " ".join(c["quote"] for c in answer["citations"])
+            right_file += any(c["file"] == row.get("file") for c in answer["citations"])
             has_phrase += any(a.lower() in told.lower() for a in row.get("answers", []))
     print(f"\n{asked} questions: {right_file} cite the expected file, {has_phrase} show the expected phrase.")
 

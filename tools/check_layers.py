@@ -2,7 +2,8 @@
 """Checks that every include points from a folder of src/ to one before it in the order below.
 
 usage: tools/check_layers.py [ROOT]     exit 0: all do; 1: lists those that do not
-Tests and testing helpers may include the folder they test and anything before it.
+Tests and testing helpers may include the folder they test and anything before it. Kernel files include
+isa_begin.h behind everything that is not vector code (src/backend/cpu/isa_begin.h says why).
 """
 import pathlib
 import re
@@ -10,7 +11,15 @@ import sys
 
 ORDER = ["base", "tensor", "records", "backend", "ops", "autograd", "text", "model", "train", "metrics", "ingest",
          "store", "compress", "retrieve", "answer", "learn", "evaluate", "serve"]
+VECTOR_HEADERS = re.compile(r"(simd|_cpu|(attention/(forward|backward|softmax|tiles|transpose)|rope/rotate))\.h$")
 INCLUDE = re.compile(r'^\s*#include "src/([a-z_]+)/', re.M)
+
+
+def plain_headers_behind_isa_begin(path):
+    """Includes behind isa_begin.h that are not vector headers."""
+    behind = path.read_text(encoding="utf-8").partition('#include "src/backend/cpu/isa_begin.h"')[2]
+    names = re.findall(r'^#include [<"]([^>"]+)', behind, re.M)
+    return [n for n in names if not VECTOR_HEADERS.search(n) and not n.endswith("isa_end.h")]
 
 
 def main() -> int:
@@ -23,6 +32,8 @@ def main() -> int:
         if folder not in ORDER:
             wrong.append(f"{path}: folder {folder} has no place in the order")
             continue
+        if path.name.endswith("_cpu.cc"):
+            wrong += [f"{path}: {name} stands behind isa_begin.h" for name in plain_headers_behind_isa_begin(path)]
         for target in INCLUDE.findall(path.read_text(encoding="utf-8")):
             seen += 1
             if target not in ORDER or ORDER.index(target) > ORDER.index(folder):

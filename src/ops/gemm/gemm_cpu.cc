@@ -1,6 +1,8 @@
-#include "src/backend/cpu/isa_begin.h"
 #include "src/ops/dispatch.h"
 #include "src/ops/gemm/gemm.h"
+
+// Plain x86-64 above, vectors below; the comments keep clang-format from sorting across.
+#include "src/backend/cpu/isa_begin.h"
 //
 #include "src/ops/simd.h"
 #include "src/ops/transpose_cpu.h"

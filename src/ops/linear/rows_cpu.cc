@@ -1,10 +1,12 @@
 #include <cmath>
 
-#include "src/backend/cpu/isa_begin.h"
 #include "src/ops/dequantize/decode.h"
 #include "src/ops/dispatch.h"
 #include "src/ops/linear/rows.h"
 #include "src/ops/tiles.h"
+
+// Plain x86-64 above, vectors below; the comments keep clang-format from sorting across.
+#include "src/backend/cpu/isa_begin.h"
 //
 #include "src/ops/dequantize/codec_cpu.h"
 #include "src/ops/linear/convert_cpu.h"

@@ -9,6 +9,8 @@
 
 #include <unistd.h>
 
+#include "src/learn/adapter_files.h"
+
 namespace offbook::app {
 namespace {
 
@@ -20,6 +22,7 @@ struct AskFlags {
   answer::AskOptions ask;
   std::string mode = "hybrid";
   bool explain = false;
+  bool no_adapter = false;
   bool stats = false;
 };
 
@@ -69,6 +72,7 @@ class Asker {
         open_(shell, engines_, flags.corpus, asks_often),
         answerer_(*open_.retriever, engines_.model(), engines_.decoder()) {
     flags_.ask.retrieve.mode = retrieve::mode_named(flags.mode);
+    use_adapter();
     flags_.ask.on_evidence = [this](const Citation& c) { show(c); };
     flags_.ask.on_text = [this](std::string_view text) {
       shell_.write_result(text);
@@ -96,6 +100,17 @@ class Asker {
   }
 
  private:
+  // The one that the corpus was trained with, if it may be used with this model.
+  void use_adapter() {
+    const auto id =
+        learn::usable_adapter(open_.corpus, open_.generation, engines_.model().fingerprint());
+    if (id && !flags_.no_adapter) {
+      adapter_ = learn::load_adapter(open_.corpus, *id, engines_.model().fingerprint());
+      flags_.ask.adapter = &*adapter_;
+      flags_.ask.adapter_id = *id;
+    }
+  }
+
   void show(const Citation& c) {
     if (shown_.contains(c.number)) {
       return;
@@ -165,6 +180,7 @@ class Asker {
   Engines engines_;
   OpenCorpus open_;
   answer::Answerer answerer_;
+  std::optional<model::LoraAdapter> adapter_;
   const text::Tokenizer* tokenizer_ = &engines_.model().tokenizer();
   std::set<int> shown_;
 };
@@ -251,6 +267,7 @@ void add_ask_options(CLI::App* command, AskFlags& f) {
   command->add_option("--repetition-penalty", a.sampling.repetition_penalty)->capture_default_str();
   command->add_option("--stop", a.stop_strings, "text that ends an answer (repeatable)");
   command->add_option("--seed", a.sampling.seed)->capture_default_str();
+  command->add_flag("--no-adapter", f.no_adapter, "the base model answers");
   command->add_flag("--explain", f.explain, "show the exact parts of the prompt");
   command->add_flag("--stats", f.stats, "show time, tokens and what was reused");
 }

@@ -1,6 +1,7 @@
 // learn, ingest, index
 #include "apps/offbook/commands.h"
 #include "apps/offbook/stages.h"
+#include "apps/offbook/training_stages.h"
 
 #include <memory>
 #include <string_view>
@@ -14,6 +15,8 @@ struct LearnFlags {
   std::string corpus;
   std::filesystem::path folder;
   learn::IngestOptions ingest;
+  TrainingOptions training;
+  bool train = false;
   bool dry_run = false;
 };
 
@@ -128,12 +131,14 @@ void check_folder(const std::filesystem::path& folder, const learn::IngestOption
 
 void run_learn(Shell& shell, LearnFlags& flags, std::string_view only) {
   check_folder(flags.folder, flags.ingest);
+  flags.training.is_off = !flags.train || !only.empty();
   Engines engines(shell);
   engines.counter();  // models that are not there stop this before a corpus is made
   const bool is_new =
       !store::Corpus::is_corpus(real_file_system(), shell.corpora().path_of(flags.corpus));
   store::Corpus corpus = open_or_create(shell, flags.corpus);
-  LearnJob job{shell, engines, corpus, newest_generation(corpus), flags.ingest, {}, {}};
+  LearnJob job{shell,        engines, corpus, newest_generation(corpus),
+               flags.ingest, {},      {},     flags.training};
   plan_files(job, flags.folder);
   job.result = {{"corpus", flags.corpus}, {"files", plan_json(job.plan)}};
   if (!has_work(job)) {
@@ -200,11 +205,16 @@ void add_folder_options(CLI::App* command, LearnFlags& f) {
 
 void add_learn(CLI::App& app, Shell& shell) {
   auto learn = std::make_shared<LearnFlags>();
-  add_folder_options(add_command(app, shell, "learn", "learns a folder of documents, all stages",
-                                 "  offbook learn ./docs --into handbook\n"
-                                 "  offbook learn ./docs --into handbook --prune --dry-run",
-                                 [&shell, learn] { run_learn(shell, *learn, ""); }),
-                     *learn);
+  CLI::App* command =
+      add_command(app, shell, "learn", "learns a folder of documents, all stages",
+                  "  offbook learn ./docs --into handbook\n"
+                  "  offbook learn ./docs --into handbook --train --questions faq.csv\n"
+                  "  offbook learn ./docs --into handbook --prune --dry-run",
+                  [&shell, learn] { run_learn(shell, *learn, ""); });
+  add_folder_options(command, *learn);
+  add_training_options(command, learn->training);
+  add_assess_options(command, learn->training);
+  command->add_flag("--train", learn->train, "train an adapter too: study, train, assess");
   auto ingest = std::make_shared<LearnFlags>();
   add_folder_options(
       add_command(app, shell, "ingest", stages()[0].help, "  offbook ingest ./docs --into handbook",

@@ -7,6 +7,7 @@
 namespace offbook::app {
 
 void add_learn(CLI::App& app, Shell& shell);  // learn, ingest, index
+void add_train(CLI::App& app, Shell& shell);  // train, assess
 void add_ask(CLI::App& app, Shell& shell);    // ask, chat
 void add_search(CLI::App& app, Shell& shell);
 void add_corpora(CLI::App& app, Shell& shell);  // corpora, rename, remove

@@ -42,7 +42,7 @@ int run(int argc, char** argv) {
   app.allow_config_extras(CLI::config_extras_mode::error);
   add_global_options(app, shell.options);
   for (const auto add :
-       {add_learn, add_ask, add_search, add_corpora, add_status, add_inspect, add_check,
+       {add_learn, add_train, add_ask, add_search, add_corpora, add_status, add_inspect, add_check,
         add_transfer, add_models, add_train_compressor, add_completion}) {
     add(app, shell);
   }

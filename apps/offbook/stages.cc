@@ -1,5 +1,7 @@
 #include "apps/offbook/stages.h"
 
+#include "apps/offbook/training_stages.h"
+
 #include <algorithm>
 #include <chrono>
 
@@ -77,6 +79,11 @@ constexpr Stage kStages[] = {
      run_ingest_stage},
     {"index", "makes the search vectors of passages that have none", forecast_index,
      run_index_stage},
+    {"study", "makes questions with answers, or reads the user's", forecast_study_stage,
+     run_study_stage},
+    {"train", "trains an adapter on the questions", forecast_train_stage, run_train_stage},
+    {"assess", "judges the adapter on questions held back", forecast_assess_stage,
+     run_assess_stage},
 };
 
 double seconds_of(const std::function<void()>& work) {
@@ -126,6 +133,7 @@ Workload measure_workload(LearnJob& job) {
   // Cutting reads the text about 2.3 times with each tokeniser; the rest is as much again.
   w.read_bytes_per_second = 20.0 * static_cast<double>(sample.size()) / (cut * 2.3 * 2);
   w.model_bytes = uint64_t{220} << 20;
+  add_training_workload(job, w);
   return w;
 }
 

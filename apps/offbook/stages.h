@@ -5,10 +5,22 @@
 #include <span>
 #include <string>
 
+#include "src/learn/forecast.h"
 #include "src/learn/ingest_stage.h"
 #include "src/retrieve/index_stage.h"
 
 namespace offbook::app {
+
+// How a corpus is trained.
+struct TrainingOptions {
+  learn::SelfStudyOptions study;
+  learn::TrainStageOptions train;
+  learn::SplitOptions split;
+  learn::AssessOptions assess;
+  std::filesystem::path questions;  // the user's own; empty: self-study
+  bool with_self_study = false;     // beside the user's own
+  bool is_off = false;
+};
 
 // One `learn` on its way through the stages.
 struct LearnJob {
@@ -19,6 +31,8 @@ struct LearnJob {
   learn::IngestOptions ingest;
   learn::IngestPlan plan;
   nlohmann::json result = nlohmann::json::object();  // what each stage did
+  TrainingOptions training;
+  std::string adapter;  // that the stage train made; assess judges it
 };
 
 // What a stage will cost, before anything is written.
@@ -37,6 +51,10 @@ struct Workload {
   double encode_seconds_per_passage = 0;
   double read_bytes_per_second = 0;
   uint64_t model_bytes = 0;
+  learn::StudyWork study;
+  learn::ModelRates rates;  // none measured: zero, and no training is forecast
+  const model::ModelConfig* model = nullptr;
+  const TrainingOptions* training = nullptr;
 };
 
 struct Stage {

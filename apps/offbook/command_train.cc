@@ -1,0 +1,133 @@
+// train, assess
+#include "apps/offbook/commands.h"
+#include "apps/offbook/training_stages.h"
+
+#include <memory>
+
+#include "src/learn/adapter_files.h"
+
+namespace offbook::app {
+namespace {
+
+using nlohmann::json;
+
+struct TrainFlags {
+  std::string corpus;
+  TrainingOptions training;
+};
+
+// A generation with the documents that answer now; `learn` that was stopped has to go first.
+int64_t begin_generation(store::Corpus& corpus, const std::string& name) {
+  corpus.generations().require_active();
+  if (const auto building = corpus.generations().building()) {
+    OB_REQUIRE(building->settings.contains("is_training"), InvalidArgument,
+               "generation {} of {} is not finished; run the same `offbook learn` again first",
+               building->number, name);
+  }
+  json settings = corpus.generations().active()->settings;
+  settings["is_training"] = true;
+  return corpus.generations().begin(settings);
+}
+
+void run_train(Shell& shell, const TrainFlags& flags) {
+  Engines engines(shell);
+  store::Corpus corpus = shell.corpora().open(flags.corpus, store::Access::write);
+  const int64_t active = corpus.generations().require_active();
+  LearnJob job{shell, engines, corpus, begin_generation(corpus, flags.corpus),
+               {},    {},      {},     flags.training};
+  job.result = {{"corpus", flags.corpus}};
+  run_study_stage(job);
+  run_train_stage(job);
+  run_assess_stage(job);
+  const bool is_accepted = job.result["assess"].value("is_accepted", false);
+  if (is_accepted) {
+    corpus.generations().activate(job.generation);
+    shell.note("generation {} of {} answers now", job.generation, flags.corpus);
+  } else {
+    const std::string note = job.result["assess"].value("note", "no adapter was trained");
+    corpus.generations().mark_failed(job.generation, note);
+    shell.note("generation {} goes on answering: {}", active, note);
+  }
+  job.result["generation"] = is_accepted ? job.generation : active;
+  shell.say_json(job.result);
+  shell.log({{"event", "train"},
+             {"corpus", flags.corpus},
+             {"generation", job.generation},
+             {"is_accepted", is_accepted}});
+}
+
+// The adapter that answers now against the base model, once more.
+void run_assess(Shell& shell, const TrainFlags& flags) {
+  Engines engines(shell);
+  store::Corpus corpus = shell.corpora().open(flags.corpus, store::Access::write);
+  LearnJob job{shell, engines, corpus, corpus.generations().require_active(),
+               {},    {},      {},     flags.training};
+  const auto adapter = learn::usable_adapter(corpus, job.generation, engines.model().fingerprint());
+  OB_REQUIRE(adapter, NotFound,
+             "{} answers without an adapter, so there is nothing to assess; `offbook train {}` "
+             "makes one",
+             flags.corpus, flags.corpus);
+  job.adapter = *adapter;
+  job.training.assess.is_against_base = true;
+  run_assess_stage(job);
+  shell.say("{}", job.result["assess"].value("note", ""));
+  shell.say_json(job.result);
+}
+
+void add_corpus(CLI::App* command, TrainFlags& flags) {
+  command->add_option("corpus", flags.corpus, "name of the corpus")->required();
+}
+
+}  // namespace
+
+void add_training_options(CLI::App* command, TrainingOptions& t) {
+  command->add_option("--questions", t.questions, "your questions with answers: jsonl or csv");
+  command->add_flag("--self-study", t.with_self_study, "self-study beside your questions");
+  command->add_option("--study-passages", t.study.max_passages, "most passages self-study looks at")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
+  command->add_option("--study-tokens", t.study.max_tokens, "most tokens self-study reads")
+      ->capture_default_str();
+  command->add_option("--train-tokens", t.train.max_tokens, "most tokens of all steps together")
+      ->capture_default_str();
+  command->add_option("--epochs", t.train.epochs)
+      ->check(CLI::Range(0.1, 100.0))
+      ->capture_default_str();
+  command->add_option("--rate", t.train.lr, "learning rate")
+      ->check(CLI::Range(1e-6, 1.0))
+      ->capture_default_str();
+  command->add_option("--rank", t.train.lora.rank, "of the adapter")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
+  command->add_option("--alpha", t.train.lora.alpha, "of the adapter")->capture_default_str();
+  command->add_option("--train-seed", t.train.lora.seed)->capture_default_str();
+}
+
+void add_assess_options(CLI::App* command, TrainingOptions& t) {
+  command->add_option("--held-out", t.split.held_out_share, "share of questions kept for judging")
+      ->check(CLI::Range(0.0, 0.9))
+      ->capture_default_str();
+  command->add_option("--assess-questions", t.assess.max_questions, "most questions judged on")
+      ->capture_default_str();
+}
+
+void add_train(CLI::App& app, Shell& shell) {
+  auto train = std::make_shared<TrainFlags>();
+  CLI::App* command =
+      add_command(app, shell, "train", "trains an adapter for a corpus, and judges it",
+                  "  offbook train handbook\n"
+                  "  offbook train handbook --questions faq.csv --epochs 5",
+                  [&shell, train] { run_train(shell, *train); });
+  add_corpus(command, *train);
+  add_training_options(command, train->training);
+  add_assess_options(command, train->training);
+
+  auto assess = std::make_shared<TrainFlags>();
+  command = add_command(app, shell, "assess", "judges the adapter of a corpus again",
+                        "  offbook assess handbook --assess-questions 200",
+                        [&shell, assess] { run_assess(shell, *assess); });
+  add_corpus(command, *assess);
+  add_assess_options(command, assess->training);
+}
+
+}  // namespace offbook::app

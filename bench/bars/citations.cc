@@ -3,13 +3,13 @@
 // answer in ≥ 70% / 60% / 80%; another passage of the corpus in its place in ≤ 10%; of the
 // examples' answers ≥ 60% hold the expected phrase. Sabotaged, the wrong passage is cited.
 #include "bench/bars/bar.h"
+#include "bench/bars/records.h"
 
 #include <algorithm>
 #include <cstdio>
 
 #include <nlohmann/json.hpp>
 #include <unistd.h>
-#include <zstd.h>
 
 #include "src/answer/answerer.h"
 #include "src/base/random.h"
@@ -23,6 +23,7 @@
 namespace offbook {
 namespace {
 
+using bars::lines_of;
 using nlohmann::json;
 
 struct Question {
@@ -38,36 +39,6 @@ struct Set {
   std::vector<json> records;     // …or records with text
   std::vector<Question> questions;
 };
-
-std::string decompressed(const std::filesystem::path& path) {
-  const auto file = real_file_system().open(path);
-  ZSTD_DCtx* const context = ZSTD_createDCtx();
-  ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, 27);
-  std::string out;
-  std::vector<char> piece(ZSTD_DStreamOutSize());
-  ZSTD_inBuffer in{file->bytes().data(), file->bytes().size(), 0};
-  while (in.pos < in.size) {
-    ZSTD_outBuffer to{piece.data(), piece.size(), 0};
-    const size_t state = ZSTD_decompressStream(context, &to, &in);
-    OB_REQUIRE(ZSTD_isError(state) == 0, Corrupt, "{}: {}", path.string(),
-               ZSTD_getErrorName(state));
-    out.append(piece.data(), to.pos);
-  }
-  ZSTD_freeDCtx(context);
-  return out;
-}
-
-std::vector<json> lines_of(const std::string& text) {
-  std::vector<json> records;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    if (end > begin) {
-      records.push_back(json::parse(text.substr(begin, end - begin)));
-    }
-    begin = end + 1;
-  }
-  return records;
-}
 
 // The same questions every time: an order that only the ids decide.
 std::vector<Question> sample(const std::vector<json>& records, size_t count) {
@@ -95,7 +66,7 @@ std::vector<Question> sample(const std::vector<json>& records, size_t count) {
 
 Set shared_set(const std::string& name, double bar, const bars::Options& options) {
   Set set{.name = name, .cited_bar = bar};
-  set.records = lines_of(decompressed(bars::data_directory() / "data" / (name + ".jsonl.zst")));
+  set.records = lines_of(bars::decompressed(bars::data_directory() / "data" / (name + ".jsonl.zst")));
   if (options.quick) {
     set.records.resize(3);
   }

@@ -6,7 +6,6 @@ The rules are written here from what the program does (github Wenshansilvia/atte
 (the program's are single: there ties come from rounding). Sentence ends are given, because the program's own
 alignment of sentences and words by substrings stops with an error on ordinary text; get_sorted_ids, which the
 later tree calls and does not define, is the indices by falling score.
-bench/bars/quito.py runs the same rules on whole data sets.
 
 usage: tools/golden/quito.py MODELS OUT     OUT: tests/golden/quito.jsonl
 needs: numpy, scipy, torch, transformers, gguf, tokenizers

@@ -4,7 +4,7 @@ texts, given a language model's surprisals (SmolLM2 by Hugging Face transformers
 The rules are written here from the paper (arXiv 2310.06201) and from what its program does, with strings and
 cursors as there: sentences by one regular expression, tokens matched to units by their lengths, numpy's
 nanpercentile. Lengths are bytes, not characters of decoded tokens, because a token may hold a part of a
-character. bench/bars/selective_context.py runs the same rules on whole data sets.
+character.
 
 usage: tools/golden/selective_context.py MODELS OUT     OUT: tests/golden/selective_context.jsonl
 needs: numpy, torch, transformers, gguf, tokenizers

@@ -92,11 +92,18 @@ json plan_json(const learn::IngestPlan& plan) {
           {"gone", plan.changes.removed.size()}};
 }
 
+// Every file may have been refused: an empty generation must not answer in place of a full one.
+void require_documents(LearnJob& job) {
+  OB_REQUIRE(!job.corpus.documents().list(job.generation).empty(), InvalidArgument,
+             "no document of {} could be read; the lines above say why", job.plan.root.string());
+}
+
 void run_stages(LearnJob& job, std::string_view only) {
   try {
     for (const Stage& stage : stages()) {
       if (only.empty() || only == stage.name) {
         stage.run(job);
+        require_documents(job);
       }
     }
   } catch (Error& e) {

@@ -57,8 +57,11 @@ int run(int argc, char** argv) {
   } catch (const CLI::Success& e) {
     return app.exit(e);
   } catch (const CLI::ParseError& e) {
+    const auto left = app.remaining();
+    const bool is_unknown = app.get_subcommands().empty() && !left.empty() && left[0][0] != '-';
     return fail(shell, ErrorCode::InvalidArgument,
-                std::string(e.what()) + "; see `offbook --help`");
+                (is_unknown ? "no command is called '" + left[0] + "'" : std::string(e.what())) +
+                    "; see `offbook --help`");
   } catch (const Error& e) {
     return fail(shell, e.code(), e.what());
   } catch (const std::bad_alloc&) {

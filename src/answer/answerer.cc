@@ -62,6 +62,7 @@ struct Answerer::Job {
   const AskOptions& options;
   AskResult result;
   std::vector<Quote> evidence;  // best first
+  std::optional<Quote> shown;   // before the answer, as [1]
 };
 
 std::vector<Shot> Wording::default_shots() {
@@ -124,10 +125,18 @@ Prompt Answerer::render(const Job& job) const {
 int Answerer::room_for_passages(const Job& job) const {
   Conversation without = job.conversation;
   without.focus.clear();
-  const Job bare{job.question, without, job.options, {}, job.evidence};
+  const Job bare{job.question, without, job.options, {}, job.evidence, {}};
   const int fixed = prompt_length(render(bare));
   const auto window = static_cast<int>(model_.config().max_positions);
   return window - fixed - job.options.max_answer_tokens;
+}
+
+void Answerer::require_room(const Job& job, int room) const {
+  OB_REQUIRE(room >= 64, InvalidArgument,
+             "the question is too long: with it the prompt has {} tokens before any passage, and "
+             "the model's window of {} must also hold an answer of {}",
+             model_.config().max_positions - room - job.options.max_answer_tokens,
+             model_.config().max_positions, job.options.max_answer_tokens);
 }
 
 void Answerer::choose_focus(Job& job) {
@@ -138,11 +147,7 @@ void Answerer::choose_focus(Job& job) {
     job.conversation.focus.clear();
     room = room_for_passages(job);
   }
-  OB_REQUIRE(room >= 64, InvalidArgument,
-             "the question is too long: with it the prompt has {} tokens before any passage, and "
-             "the model's window of {} must also hold an answer of {}",
-             model_.config().max_positions - room - job.options.max_answer_tokens,
-             model_.config().max_positions, job.options.max_answer_tokens);
+  require_room(job, room);
   const auto& ranked = job.result.retrieval.passages;
   const auto holds = [&](int64_t id) {
     return std::any_of(job.conversation.focus.begin(), job.conversation.focus.end(),
@@ -197,17 +202,26 @@ void Answerer::cite(Job& job, const QuoteFinder& finder) {
     return;
   }
   answer.support = Answer::Support::from_memory;
+  int next = job.shown ? 2 : 1;
   for (const Quote& quote :
        finder.best(answer.text, static_cast<size_t>(job.options.max_citations))) {
     const bool is_supporting = finder.supports(quote, answer.text);
+    const bool is_shown =
+        job.shown && job.shown->document == quote.document && job.shown->span == quote.span;
     if (is_supporting || answer.citations.empty()) {
-      answer.citations.push_back(checked_citation(retriever_.corpus(), quote,
-                                                  static_cast<int>(answer.citations.size()) + 1));
+      answer.citations.push_back(
+          checked_citation(retriever_.corpus(), quote, is_shown ? 1 : next++));
     }
     if (is_supporting) {
       answer.support = Answer::Support::cited;
     }
   }
+}
+
+bool Answerer::is_answerable(const Job& job) const {
+  const retrieve::Retrieval& found = job.result.retrieval;
+  return !found.passages.empty() && (found.best_cosine >= job.options.min_cosine ||
+                                     found.word_share >= job.options.min_word_share);
 }
 
 AskResult Answerer::ask(const std::string& question, const AskOptions& options) {
@@ -218,14 +232,14 @@ AskResult Answerer::ask(const std::string& question, const AskOptions& options) 
 AskResult Answerer::ask(const std::string& question, Conversation& conversation,
                         const AskOptions& options) {
   Stopwatch watch;
-  Job job{question, conversation, options, {}, {}};
+  Job job{question, conversation, options, {}, {}, {}};
   AskResult& result = job.result;
+  Conversation alone;
+  const Job bare{question, alone, options, {}, {}, {}};
+  require_room(bare, room_for_passages(bare));
   result.retrieval = retriever_.retrieve(question, options.retrieve);
   result.stats.retrieve_seconds = watch.lap();
-  const bool is_answerable =
-      !result.retrieval.passages.empty() && (result.retrieval.best_cosine >= options.min_cosine ||
-                                             result.retrieval.word_share >= options.min_word_share);
-  if (!is_answerable) {
+  if (!is_answerable(job)) {
     result.answer.support = Answer::Support::not_in_documents;
     return result;
   }
@@ -234,6 +248,7 @@ AskResult Answerer::ask(const std::string& question, Conversation& conversation,
   job.evidence = finder.best("", static_cast<size_t>(options.evidence_sentences));
   if (options.on_evidence) {
     for (const Quote& quote : finder.best("", 1)) {
+      job.shown = quote;
       options.on_evidence(checked_citation(retriever_.corpus(), quote, 1));
     }
   }

@@ -2,6 +2,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,7 +25,7 @@ struct Shot {
 struct Wording {
   std::string system = "You answer questions about documents. Use only the passages you are given.";
   std::string passages = "Read these passages.";
-  std::string evidence = "The most important sentences:";
+  std::string evidence;  // words before the sentences that fit best
   std::string instruction = "Answer in a few words, taken from the passages.";
   std::vector<Shot> shots = default_shots();
 
@@ -36,8 +37,7 @@ struct AskOptions {
   FocusOptions focus;
   QuoteOptions quotes;
   Wording wording;
-  // The penalty keeps a small model from saying one thing over and over.
-  model::SamplingOptions sampling{.repetition_penalty = 1.1f};
+  model::SamplingOptions sampling;
   std::vector<std::string> stop_strings = {"\n\n", "\nQuestion:"};
   int max_answer_tokens = 96;
   int max_citations = 2;
@@ -46,13 +46,15 @@ struct AskOptions {
   int evidence_sentences = 2;
   // A question is "not in these documents" when no passage is closer than this and none holds this
   // share of its words.
-  double min_cosine = 0.25;
-  double min_word_share = 0.5;
+  double min_cosine = 0.3;
+  double min_word_share = 0.6;
   const model::LoraAdapter* adapter = nullptr;
   std::string adapter_id;  // names the adapter's content; empty without one
-  // End when the prompt is made: training and assessment read exactly what the model would be given.
+  // End when the prompt is made: training and assessment read exactly what the model would be
+  // given.
   bool prompt_only = false;
-  // The best evidence, before the model has said anything; called at most once.
+  // The best evidence, before the model has said anything; called at most once, with number 1. The
+  // answer's own citations keep that number where they quote the same, and go on from 2.
   std::function<void(const Citation&)> on_evidence;
   // Stretches of the answer as they come; false ends it.
   std::function<bool(std::string_view)> on_text;
@@ -98,11 +100,13 @@ class Answerer {
 
  private:
   struct Job;
+  bool is_answerable(const Job& job) const;
   void choose_focus(Job& job);
   Prompt render(const Job& job) const;
   void generate(Job& job);
   void cite(Job& job, const QuoteFinder& finder);
   int room_for_passages(const Job& job) const;
+  void require_room(const Job& job, int room) const;
 
   retrieve::Retriever& retriever_;
   const model::LanguageModel& model_;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "src/ingest/sentences.h"
+#include "src/retrieve/content_words.h"
 
 namespace offbook::answer {
 namespace {
@@ -14,17 +15,6 @@ bool is_number(const std::string& word) {
 
 bool holds(const std::vector<std::string>& sorted, const std::string& word) {
   return std::binary_search(sorted.begin(), sorted.end(), word);
-}
-
-// Words that carry no content; the full-text index keeps them.
-bool is_function_word(std::string_view w) {
-  static constexpr std::string_view kWords[] = {
-      "a",    "an",   "and",   "ar",    "are",  "as",   "at",    "be",   "by",   "did",  "do",
-      "doe",  "does", "for",   "from",  "had",  "ha",   "has",   "have", "he",   "her",  "hi",
-      "his",  "how",  "i",     "in",    "is",   "it",   "of",    "on",   "or",   "s",    "she",
-      "that", "the",  "their", "thei",  "they", "thi",  "this",  "to",   "wa",   "was",  "were",
-      "what", "when", "where", "which", "who",  "whom", "whose", "why",  "will", "with", "you"};
-  return std::find(std::begin(kWords), std::end(kWords), w) != std::end(kWords);
 }
 
 // At most `most` bytes from the front, ending between words where there is a blank.
@@ -62,15 +52,7 @@ QuoteFinder::QuoteFinder(store::Corpus& corpus, model::SentenceEncoder* encoder,
 }
 
 QuoteFinder::Words QuoteFinder::words_of(std::string_view text) const {
-  Words words;
-  cutter_.cut(text, [&](std::string_view term, std::string_view) {
-    if (!is_function_word(term)) {
-      words.emplace_back(term);
-    }
-  });
-  std::sort(words.begin(), words.end());
-  words.erase(std::unique(words.begin(), words.end()), words.end());
-  return words;
+  return retrieve::content_words(cutter_, text);
 }
 
 void QuoteFinder::add_passage(const retrieve::RankedPassage& ranked, int rank) {

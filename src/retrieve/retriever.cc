@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <unordered_set>
+#include <iterator>
 
 #include <fnmatch.h>
 
+#include "src/retrieve/content_words.h"
 #include "src/retrieve/fusion.h"
 
 namespace offbook::retrieve {
@@ -48,7 +49,7 @@ Mode mode_named(std::string_view name) {
 Retriever::Retriever(store::Corpus& corpus, int64_t generation, model::SentenceEncoder& encoder,
                      const std::string& encoder_fingerprint, const backend::ExecutionContext& ctx,
                      const RetrieverOptions& options)
-    : corpus_(corpus), encoder_(encoder), words_(corpus, generation) {
+    : corpus_(corpus), encoder_(encoder), words_(corpus, generation), cutter_(corpus.db()) {
   for (const store::StoredDocument& d : corpus.documents().list(generation)) {
     names_[d.number] = {d.document.path, d.document.title};
   }
@@ -104,22 +105,14 @@ std::vector<float> Retriever::encode(const std::string& text) {
   return mean;
 }
 
-double Retriever::word_share(const std::vector<std::string>& words, const std::string& text) {
-  if (words.empty()) {
-    return 0;
-  }
-  store::WordCutter cutter(corpus_.db());
-  std::unordered_set<std::string> there;
-  cutter.cut(text, [&](std::string_view term, std::string_view) { there.emplace(term); });
-  double found = 0;
-  for (const std::string& word : words) {
-    bool is_there = false;
-    cutter.cut(word, [&](std::string_view term, std::string_view) {
-      is_there = is_there || there.contains(std::string(term));
-    });
-    found += is_there;
-  }
-  return found / static_cast<double>(words.size());
+double Retriever::word_share(const std::string& question, const RankedPassage& ranked) const {
+  const auto wanted = content_words(cutter_, question);
+  const auto there = content_words(cutter_, ranked.passage.text);
+  std::vector<std::string> found;
+  std::set_intersection(wanted.begin(), wanted.end(), there.begin(), there.end(),
+                        std::back_inserter(found));
+  return wanted.empty() ? 0
+                        : static_cast<double>(found.size()) / static_cast<double>(wanted.size());
 }
 
 Retrieval Retriever::retrieve(const std::string& question, const RetrieveOptions& options) {
@@ -165,7 +158,7 @@ Retrieval Retriever::retrieve(const std::string& question, const RetrieveOptions
     out.passages.push_back(std::move(ranked));
   }
   for (const RankedPassage& p : out.passages) {
-    out.word_share = std::max(out.word_share, word_share(out.words, p.passage.text));
+    out.word_share = std::max(out.word_share, word_share(question, p));
   }
   return out;
 }

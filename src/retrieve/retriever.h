@@ -36,8 +36,8 @@ struct Retrieval {
   std::vector<RankedPassage> passages;  // best first
   std::vector<float> query_vector;      // empty in Mode::words
   std::vector<std::string> words;       // what BM25 was asked for
-  // The best cosine of all passages, and the largest share of the question's words that one of the
-  // passages holds: what a threshold is set on.
+  // The best cosine of all passages, and the largest share of the question's content words (found
+  // anywhere or not) that one of the passages holds: what a threshold is set on.
   double best_cosine = 0;
   double word_share = 0;
 };
@@ -72,11 +72,12 @@ class Retriever {
   };
   std::vector<int64_t> matching_documents(const std::vector<std::string>& globs) const;
   std::vector<std::string> windows_of(const std::string& text) const;
-  double word_share(const std::vector<std::string>& words, const std::string& text);
+  double word_share(const std::string& question, const RankedPassage& ranked) const;
 
   store::Corpus& corpus_;
   model::SentenceEncoder& encoder_;
   store::TextSearcher words_;
+  store::WordCutter cutter_;
   std::unordered_map<int64_t, DocumentName> names_;
   std::unique_ptr<DenseIndex> index_;
 };

@@ -21,7 +21,8 @@ struct Shot {
   std::string passage, evidence, question, answer;
 };
 
-// What the model is told. The defaults were chosen on the embedded model (docs/decisions).
+// What the model is told. The defaults were chosen on the embedded model:
+// docs/decisions/0006-default-prompt.md.
 struct Wording {
   std::string system = "You answer questions about documents. Use only the passages you are given.";
   std::string passages = "Read these passages.";

@@ -121,7 +121,7 @@ class Asker {
 
   static std::string verdict(const answer::AskResult& result) {
     if (result.answer.support == Answer::Support::cited) {
-      return fmt::format("Cited: [{}]", result.answer.citations.front().number);
+      return fmt::format("Cited: [{}]", fmt::join(result.supporting, "] ["));
     }
     return result.answer.support == Answer::Support::from_memory
                ? "From memory: no passage that was found says this."
@@ -158,6 +158,7 @@ class Asker {
     json out{{"answer", result.answer.text},
              {"support", name_of(result.answer.support)},
              {"citations", citations},
+             {"supporting", result.supporting},
              {"stats", as_json(result.stats)}};
     if (flags_.explain) {
       out["prompt"] = json::array();

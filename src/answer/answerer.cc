@@ -214,6 +214,7 @@ void Answerer::cite(Job& job, const QuoteFinder& finder) {
     }
     if (is_supporting) {
       answer.support = Answer::Support::cited;
+      job.result.supporting.push_back(answer.citations.back().number);
     }
   }
 }

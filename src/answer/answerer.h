@@ -70,7 +70,8 @@ struct AskResult {
   Answer answer;
   retrieve::Retrieval retrieval;
   std::vector<FocusText> focus;
-  Prompt prompt;  // the exact parts; empty when the model was not asked
+  Prompt prompt;                // the exact parts; empty when the model was not asked
+  std::vector<int> supporting;  // numbers of the citations that hold what the answer says
   model::StopReason reason = model::StopReason::stop_token;
   AskStats stats;
 };

@@ -12,7 +12,7 @@
 #include "src/compress/weights_file.h"
 #include "src/model/llama.h"
 #include "src/records/context.h"
-#include "src/text/tokenizer.h"
+#include "src/text/chat_template.h"
 
 namespace offbook::compress {
 
@@ -21,6 +21,8 @@ struct BaseModel {
   const model::Llama& llama;
   const text::Tokenizer& tokenizer;
   Fingerprint fingerprint;
+  // How questions are put to the model, for methods that prompt it; absent: plain text.
+  std::optional<text::ChatFormat> chat_format;
 };
 
 struct Description {

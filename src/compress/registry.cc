@@ -3,6 +3,8 @@
 #include "src/compress/autocompressor/compressor.h"
 #include "src/compress/baselines/baselines.h"
 #include "src/compress/beacon/compressor.h"
+#include "src/compress/quito/compressor.h"
+#include "src/compress/selective_context/compressor.h"
 
 namespace offbook::compress {
 namespace {
@@ -11,6 +13,12 @@ template <Keep keep>
 std::unique_ptr<Compressor> make_kept_text(const backend::ExecutionContext&, const BaseModel& base,
                                            const CompressorWeights*) {
   return std::make_unique<KeptText>(base, keep);
+}
+
+template <typename T>
+std::unique_ptr<Compressor> make_untrained(const backend::ExecutionContext&, const BaseModel& base,
+                                           const CompressorWeights*) {
+  return std::make_unique<T>(base);
 }
 
 template <typename T>
@@ -23,6 +31,8 @@ constexpr Method kMethods[] = {
     {"truncate", ContextKind::text, false, make_kept_text<Keep::head>},
     {"head_tail", ContextKind::text, false, make_kept_text<Keep::head_and_tail>},
     {"random", ContextKind::text, false, make_kept_text<Keep::random>},
+    {"selective_context", ContextKind::text, false, make_untrained<SelectiveContextCompressor>},
+    {"quito", ContextKind::text, false, make_untrained<QuitoCompressor>},
     {"beacon", ContextKind::kv_prefix, true, make_trained<BeaconCompressor>},
     {"autocompressor", ContextKind::soft_tokens, true, make_trained<AutoCompressor>},
 };

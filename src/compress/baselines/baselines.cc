@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "src/base/random.h"
+#include "src/compress/text_context.h"
 
 namespace offbook::compress {
 namespace {
@@ -82,10 +83,6 @@ Selection select(const Request& request, const std::vector<Unit>& units,
   return out;
 }
 
-std::vector<int32_t> tokens_of(const text::Tokenizer& tokenizer, std::string_view text) {
-  return tokenizer.encode(text, {.add_special = false, .is_continuation = true}).ids;
-}
-
 }  // namespace
 
 std::string_view method_id(Keep keep) {
@@ -131,12 +128,12 @@ CompressedContext KeptText::compress_one(const Request& request) const {
   }
   Selection selection = select(request, units, chosen);
   // Cut text may read as more tokens than it was cut from: then less is kept.
-  out.tokens_after = static_cast<int>(tokens_of(base_.tokenizer, selection.text).size());
+  out.tokens_after = static_cast<int>(kept_text_tokens(base_.tokenizer, selection.text).size());
   while (out.tokens_after > limit) {
     chosen.resize(chosen.size() -
                   std::min(chosen.size(), static_cast<size_t>(out.tokens_after - limit)));
     selection = select(request, units, chosen);
-    out.tokens_after = static_cast<int>(tokens_of(base_.tokenizer, selection.text).size());
+    out.tokens_after = static_cast<int>(kept_text_tokens(base_.tokenizer, selection.text).size());
   }
   out.text = std::move(selection.text);
   out.slot_spans = std::move(selection.spans);
@@ -155,28 +152,7 @@ std::vector<CompressedContext> KeptText::compress(const backend::ExecutionContex
 
 std::vector<ContextPart> KeptText::attach(std::span<const Attachment> contexts,
                                           const AttachOptions&) const {
-  std::string text;
-  for (const Attachment& attachment : contexts) {
-    const std::vector<int32_t> slots = attached_slots(attachment);
-    check_belongs(*this, base_, *attachment.context);
-    uint64_t at = 0;
-    size_t next = 0;
-    const auto& spans = attachment.context->slot_spans;
-    for (size_t i = 0; i < spans.size(); ++i) {
-      const uint64_t length = spans[i].end - spans[i].begin;
-      OB_REQUIRE(at + length <= attachment.context->text.size(), Corrupt,
-                 "a {} context's spans are longer than its text", describe().id);
-      if (next < slots.size() && slots[next] == static_cast<int32_t>(i)) {
-        text.append(attachment.context->text, at, length);
-        ++next;
-      }
-      at += length;
-    }
-  }
-  if (text.empty()) {
-    return {};
-  }
-  return {{.tokens = tokens_of(base_.tokenizer, text)}};
+  return attach_text(*this, base_, contexts);
 }
 
 }  // namespace offbook::compress

@@ -1,0 +1,49 @@
+#include "src/compress/selective_context/compressor.h"
+
+#include "src/compress/selective_context/selective_context.h"
+#include "src/compress/text_context.h"
+
+namespace offbook::compress {
+
+SelectiveContextCompressor::SelectiveContextCompressor(const BaseModel& base)
+    : base_(base), description_{.id = "selective_context", .kind = ContextKind::text} {}
+
+CompressedContext SelectiveContextCompressor::compress_one(const backend::ExecutionContext& ctx,
+                                                           const Request& request) const {
+  CompressedContext out = begin_context(*this, base_, request);
+  const int64_t limit = kept_limit(out.tokens_before, request.budget);
+  const ScoredText scored = score_text(ctx, {base_.llama, base_.tokenizer}, request.text, {});
+  const TokenCount count = [&](std::string_view text) {
+    return static_cast<int64_t>(kept_text_tokens(base_.tokenizer, text).size());
+  };
+  // The source's own white space may read as more tokens than single spaces: then less is kept.
+  for (int64_t budget = limit;; budget -= out.tokens_after - limit) {
+    const SelectedText selected =
+        select_text(scored, {}, count, {.token_budget = std::max<int64_t>(0, budget)});
+    keep_spans(request, base_.tokenizer, selected.spans, out);
+    if (out.tokens_after <= limit) {
+      return out;
+    }
+  }
+}
+
+Plan SelectiveContextCompressor::plan(const Request& request) const {
+  return plan_text(base_.llama.config(), request, true);
+}
+
+std::vector<CompressedContext> SelectiveContextCompressor::compress(
+    const backend::ExecutionContext& ctx, std::span<const Request> requests) const {
+  std::vector<CompressedContext> out;
+  out.reserve(requests.size());
+  for (const Request& request : requests) {
+    out.push_back(compress_one(ctx, request));
+  }
+  return out;
+}
+
+std::vector<ContextPart> SelectiveContextCompressor::attach(std::span<const Attachment> contexts,
+                                                            const AttachOptions&) const {
+  return attach_text(*this, base_, contexts);
+}
+
+}  // namespace offbook::compress

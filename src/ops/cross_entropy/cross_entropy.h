@@ -11,7 +11,7 @@ struct LinearCrossEntropyArgs {
   Tensor losses;   // f32 [n]: −log p(target), 0 for rows without
   Tensor lse;      // f32 [n]: log of the softmax denominator, for backward; or undefined
 };
-// Memory besides: at most 16 MiB of scratch from ctx's arena.
+// Memory besides: scratch from ctx's arena, at most 16 MiB on the CPU and more on CUDA.
 void linear_cross_entropy(const ExecutionContext& ctx, const LinearCrossEntropyArgs& args);
 
 struct LinearCrossEntropyBackwardArgs {

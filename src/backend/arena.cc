@@ -21,7 +21,33 @@ BlockAllocator& host_allocator() {
   return allocator;
 }
 
-Arena::Arena(BlockAllocator& allocator, size_t block_bytes) : allocator_(allocator), block_bytes_(block_bytes) {}
+Arena::Arena(BlockAllocator& allocator, size_t block_bytes, size_t most_block_bytes)
+    : allocator_(allocator),
+      block_bytes_(block_bytes),
+      most_block_bytes_(std::max(block_bytes, most_block_bytes)) {}
+
+std::shared_ptr<Storage> Arena::fresh_block(size_t bytes) {
+  const size_t usual = std::clamp(bytes_reserved() / 4, block_bytes_, most_block_bytes_);
+  if (bytes >= usual) {
+    return allocator_.allocate(bytes);
+  }
+  try {
+    return allocator_.allocate(usual);
+  } catch (const Error& e) {
+    if (e.code() != ErrorCode::OutOfMemory || usual <= block_bytes_) {
+      throw;
+    }
+    return allocator_.allocate(bytes);  // the last room there is
+  }
+}
+
+void Arena::advance() {
+  used_before_ += blocks_[current_].used;
+  ++current_;
+  if (current_ < blocks_.size()) {
+    blocks_[current_].used = 0;
+  }
+}
 
 Tensor Arena::make(Dtype dtype, const Shape& shape) {
   const int64_t last = shape.rank() == 0 ? 1 : shape[-1];
@@ -29,28 +55,23 @@ Tensor Arena::make(Dtype dtype, const Shape& shape) {
   const size_t bytes = (exact + kAlignment - 1) / kAlignment * kAlignment;
   while (true) {
     if (current_ == blocks_.size()) {
-      blocks_.push_back({allocator_.allocate(std::max(bytes, block_bytes_)), 0});
+      blocks_.push_back({fresh_block(bytes), 0});
     }
     Block& block = blocks_[current_];
     if (block.storage->bytes() - block.used >= bytes) {
       Tensor tensor(block.storage, dtype, shape, block.used);
       block.used += bytes;
-      size_t in_use = 0;
-      for (size_t i = 0; i <= current_; ++i) {
-        in_use += blocks_[i].used;
-      }
-      peak_ = std::max(peak_, in_use);
+      peak_ = std::max(peak_, used_before_ + block.used);
       return tensor;
     }
-    ++current_;
-    if (current_ < blocks_.size()) {
-      blocks_[current_].used = 0;
-    }
+    advance();
   }
 }
 
 void Arena::rewind(Mark mark) noexcept {
-  current_ = mark.block;
+  for (; current_ > mark.block; --current_) {
+    used_before_ -= blocks_[current_ - 1].used;
+  }
   if (!blocks_.empty()) {
     blocks_[current_].used = mark.used;
   }

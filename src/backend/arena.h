@@ -3,6 +3,7 @@
 // CUDA graphs need).
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -16,6 +17,8 @@ class BlockAllocator {
   virtual ~BlockAllocator() = default;
   // At least `bytes`, aligned to 64 on the host and 256 on a device. Throws OutOfMemory naming sizes.
   virtual std::shared_ptr<Storage> allocate(size_t bytes) = 0;
+  // What it could still give in all, as far as it knows.
+  virtual size_t free_bytes() const { return SIZE_MAX; }
 };
 
 BlockAllocator& host_allocator();
@@ -28,7 +31,10 @@ class Arena {
     size_t used = 0;
   };
 
-  explicit Arena(BlockAllocator& allocator = host_allocator(), size_t block_bytes = size_t{8} << 20);
+  // Blocks of `block_bytes`; up to `most_block_bytes` as the arena grows, so that it stays a list
+  // of few blocks (training on a GPU holds tens of GiB).
+  explicit Arena(BlockAllocator& allocator = host_allocator(), size_t block_bytes = size_t{8} << 20,
+                 size_t most_block_bytes = 0);
 
   // A contiguous tensor with undefined elements, valid until the arena is rewound before it.
   Tensor make(Dtype dtype, const Shape& shape);
@@ -48,11 +54,16 @@ class Arena {
     std::shared_ptr<Storage> storage;
     size_t used = 0;
   };
+  std::shared_ptr<Storage> fresh_block(size_t bytes);
+  void advance();
+
   BlockAllocator& allocator_;
   size_t block_bytes_;
   std::vector<Block> blocks_;
   size_t current_ = 0;
   size_t peak_ = 0;
+  size_t used_before_ = 0;  // by the blocks before the current one
+  size_t most_block_bytes_ = 0;
 };
 
 // Rewinds an arena to where it stood when the scope began.

@@ -21,6 +21,7 @@ Backend best_cpu_backend();
 // In which type matrix products multiply. Sums are always f32.
 enum class Compute : uint8_t { f32, bf16 };
 
+class OpProfile;   // times of operations: src/backend/op_profile.h
 struct CudaState;  // stream, cuBLASLt handle, workspace: src/backend/cuda/state.h
 
 // Not thread-safe: one pass at a time. Owns nothing; whoever makes it keeps the parts alive.
@@ -29,11 +30,17 @@ struct ExecutionContext {
   Compute compute = Compute::f32;
   ThreadPool* pool = nullptr;
   Arena* arena = nullptr;
-  CudaState* cuda = nullptr;  // set exactly when backend is cuda
+  CudaState* cuda = nullptr;     // set exactly when backend is cuda
+  OpProfile* profile = nullptr;  // null: no operation is timed
 
   // A tensor in the arena, with undefined elements.
   Tensor make(Dtype dtype, const Shape& shape) const { return arena->make(dtype, shape); }
   Device device() const { return device_of(backend); }
+  // Element type that models pass from operation to operation: bf16 halves what a GPU moves, where
+  // products are bf16 anyway; the CPU's caches hold f32.
+  Dtype activations() const {
+    return device() == Device::cuda && compute == Compute::bf16 ? Dtype::bf16 : Dtype::f32;
+  }
 };
 
 }  // namespace offbook::backend

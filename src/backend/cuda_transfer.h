@@ -1,4 +1,4 @@
-// The CUDA half of transfer.h: cuda/transfer.cc with OB_CUDA, no_cuda_transfer.cc without.
+// The CUDA half of transfer.h: cuda/transfer.cc with OB_CUDA, no_cuda.cc without.
 #pragma once
 #include "src/backend/transfer.h"
 

@@ -32,12 +32,17 @@ void download(const ExecutionContext& ctx, const Tensor& from, std::span<std::by
 }
 
 Tensor to_device(const ExecutionContext& ctx, const Tensor& host) {
-  if (ctx.device() == Device::cpu || !host.defined()) {
+  if (!host.defined() || host.device() == ctx.device()) {
     return host;
   }
+  OB_CHECK(host.device() == Device::cpu);
   const Tensor whole(ctx.arena->allocator().allocate(static_cast<size_t>(host.bytes())), host.dtype(), host.shape());
   upload(ctx, {host.raw(), static_cast<size_t>(host.bytes())}, whole);
   return whole;
+}
+
+size_t free_bytes(const ExecutionContext& ctx) {
+  return ctx.arena->allocator().free_bytes();
 }
 
 }  // namespace offbook::backend

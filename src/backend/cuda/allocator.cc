@@ -1,6 +1,7 @@
 #include "src/backend/cuda/allocator.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "src/backend/cuda/check.h"
 
@@ -9,10 +10,24 @@ namespace {
 
 constexpr size_t kSmallStep = 512;              // sizes are rounded so that blocks fit again
 constexpr size_t kLargeStep = size_t{2} << 20;  // cudaMalloc's own granularity
+constexpr size_t kSteps = 16;                   // sizes an octave: at most 1/16 is wasted
 
+// Few different sizes, so that passes of varying lengths find blocks of earlier ones.
 size_t rounded(size_t bytes) {
-  const size_t step = bytes < kLargeStep ? kSmallStep : kLargeStep;
+  const size_t step =
+      bytes < kLargeStep ? kSmallStep : std::max(kLargeStep, std::bit_floor(bytes) / kSteps);
   return std::max(step, (bytes + step - 1) / step * step);
+}
+
+size_t in_mib(size_t bytes) {
+  return (bytes + (size_t{1} << 20) - 1) >> 20;
+}
+
+// What is taken on the card beside our blocks and what a CUDA context takes.
+std::string others_hold(size_t taken, size_t ours) {
+  constexpr size_t kContext = size_t{768} << 20;
+  return taken > ours + kContext ? fmt::format("about {} MiB", in_mib(taken - ours - kContext))
+                                 : std::string("nothing much");
 }
 
 }  // namespace
@@ -69,12 +84,15 @@ struct CudaAllocator::Pool {
     size_t free_bytes = 0;
     size_t total_bytes = 0;
     cuda_check(cudaMemGetInfo(&free_bytes, &total_bytes), "asking the GPU for its free memory");
-    OB_THROW(OutOfMemory,
-             "no device memory for {} bytes: {} are in use here, the limit is {}, the card has {} "
-             "of {} free",
-             asked, used_bytes,
-             limit_bytes == 0 ? std::string("the card") : std::to_string(limit_bytes), free_bytes,
-             total_bytes);
+    OB_THROW(
+        OutOfMemory,
+        "no GPU memory for {} MiB: {} MiB are in use here, the limit (--gpu-memory) is {}, the "
+        "card has {} of {} MiB free and other processes hold {}; a smaller model, window or "
+        "batch helps, or --device cpu",
+        in_mib(asked), in_mib(used_bytes),
+        limit_bytes == 0 ? std::string("the card") : fmt::format("{} MiB", in_mib(limit_bytes)),
+        in_mib(free_bytes), in_mib(total_bytes),
+        others_hold(total_bytes - free_bytes, used_bytes + kept_bytes));
   }
 
   std::mutex mutex;
@@ -104,6 +122,17 @@ std::shared_ptr<Storage> CudaAllocator::allocate(size_t bytes) {
     pool->kept_bytes += size;
   });
   return Storage::borrow(static_cast<std::byte*>(memory), size, std::move(owner), Device::cuda);
+}
+
+size_t CudaAllocator::free_bytes() const {
+  size_t free = 0;
+  size_t total = 0;
+  cuda_check(cudaMemGetInfo(&free, &total), "asking the GPU for its free memory");
+  const std::lock_guard lock(pool_->mutex);
+  const size_t card = free + pool_->kept_bytes;
+  return pool_->limit_bytes == 0
+             ? card
+             : std::min(card, pool_->limit_bytes - std::min(pool_->limit_bytes, pool_->used_bytes));
 }
 
 size_t CudaAllocator::bytes_in_use() const {

@@ -22,6 +22,7 @@ class CudaAllocator final : public BlockAllocator {
   // Throws OutOfMemory naming what was asked, held, the limit and what the card has free.
   std::shared_ptr<Storage> allocate(size_t bytes) override;
 
+  size_t free_bytes() const override;
   size_t bytes_in_use() const;
   size_t bytes_kept() const;  // given back, and not yet returned to the driver
   size_t peak_bytes() const;  // largest in use at one time

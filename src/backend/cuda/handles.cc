@@ -1,5 +1,8 @@
 #include "src/backend/cuda/handles.h"
 
+#include <algorithm>
+#include <cstring>
+
 #include "src/backend/cuda/check.h"
 
 namespace offbook::backend {
@@ -42,6 +45,34 @@ PinnedBuffer::PinnedBuffer(size_t bytes) : bytes_(bytes) {
 }
 PinnedBuffer::~PinnedBuffer() {
   cudaFreeHost(data_);
+}
+
+void StagingRing::enter_other_half(cudaStream_t stream) {
+  left_[half_].record(stream);
+  half_ = 1 - half_;
+  used_ = 0;
+  if (other_was_used_) {
+    left_[half_].wait();
+  }
+  other_was_used_ = true;
+}
+
+void StagingRing::copy_in(std::byte* to, const std::byte* from, size_t bytes, cudaStream_t stream) {
+  constexpr size_t kStep = 64;  // distance of pieces
+  while (bytes > 0) {
+    if (used_ == half_bytes_) {
+      enter_other_half(stream);
+    }
+    const size_t piece = std::min(bytes, half_bytes_ - used_);
+    std::byte* const staged = buffer_.data() + half_ * half_bytes_ + used_;
+    std::memcpy(staged, from, piece);
+    cuda_check(cudaMemcpyAsync(to, staged, piece, cudaMemcpyHostToDevice, stream),
+               "copying to the GPU");
+    used_ = std::min(half_bytes_, (used_ + piece + kStep - 1) / kStep * kStep);
+    to += piece;
+    from += piece;
+    bytes -= piece;
+  }
 }
 
 }  // namespace offbook::backend

@@ -1,5 +1,6 @@
 // Streams, events and page-locked host memory, each owned by one object.
 #pragma once
+#include <array>
 #include <cstddef>
 
 #include <cuda_runtime_api.h>
@@ -52,6 +53,25 @@ class PinnedBuffer {
  private:
   std::byte* data_ = nullptr;
   size_t bytes_ = 0;
+};
+
+// Uploads through page-locked memory: the host does not wait for the device, only for room.
+class StagingRing {
+ public:
+  explicit StagingRing(size_t bytes) : half_bytes_(bytes / 2), buffer_(bytes / 2 * 2) {}
+
+  // Copies to the device in stream order; `from` may be reused on return. Always the same stream.
+  void copy_in(std::byte* to, const std::byte* from, size_t bytes, cudaStream_t stream);
+
+ private:
+  void enter_other_half(cudaStream_t stream);
+
+  size_t half_bytes_;
+  PinnedBuffer buffer_;
+  std::array<CudaEvent, 2> left_;  // the copies of a half are done
+  size_t half_ = 0;
+  size_t used_ = 0;  // of the present half
+  bool other_was_used_ = false;
 };
 
 }  // namespace offbook::backend

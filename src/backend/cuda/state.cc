@@ -28,11 +28,7 @@ void CudaState::wait() {
 }
 
 void CudaState::copy_in(std::byte* device_to, const std::byte* host_from, size_t bytes) {
-  const cudaError_t code =
-      cudaMemcpyAsync(device_to, host_from, bytes, cudaMemcpyHostToDevice, stream.get());
-  if (code != cudaSuccess) {
-    fault(code);
-  }
+  staging.copy_in(device_to, host_from, bytes, stream.get());
 }
 
 void CudaState::copy_out(std::byte* host_to, const std::byte* device_from, size_t bytes) {

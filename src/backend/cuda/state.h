@@ -37,8 +37,9 @@ struct CudaState {
   // launches.
   void wait();
 
-  // Bytes between host and device in stream order; the host side may be reused after wait().
+  // Bytes to the device in stream order; the host side may be reused on return.
   void copy_in(std::byte* device_to, const std::byte* host_from, size_t bytes);
+  // The other way; the host side is filled after wait().
   void copy_out(std::byte* host_to, const std::byte* device_from, size_t bytes);
 
   // Set by whoever runs inference: no kernel in flight writes a weight, so products may read theirs
@@ -50,6 +51,7 @@ struct CudaState {
   std::unique_ptr<GemmLibrary> gemm;
   std::array<const char*, 4> recent{};  // names of the last launches
   size_t launches = 0;
+  StagingRing staging{size_t{16} << 20};
 
  private:
   [[noreturn]] void fault(cudaError_t code);

@@ -69,7 +69,7 @@ TEST_F(CudaTest, BlocksAreKeptAndLimited) {
     FAIL() << "over the limit";
   } catch (const Error& e) {
     EXPECT_EQ(e.code(), ErrorCode::OutOfMemory);
-    EXPECT_NE(std::string(e.what()).find("33554432"), std::string::npos) << e.what();
+    EXPECT_NE(std::string(e.what()).find("32 MiB"), std::string::npos) << e.what();
   }
   const auto after = allocator.allocate(size_t{8} << 20);
   EXPECT_NE(after, nullptr);

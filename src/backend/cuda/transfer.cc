@@ -5,7 +5,6 @@ namespace offbook::backend {
 
 void cuda_upload(const ExecutionContext& ctx, std::span<const std::byte> from, const Tensor& to) {
   ctx.cuda->copy_in(to.raw(), from.data(), from.size());
-  ctx.cuda->wait();
 }
 
 void cuda_download(const ExecutionContext& ctx, const Tensor& from, std::span<std::byte> to) {

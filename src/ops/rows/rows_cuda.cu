@@ -49,11 +49,27 @@ __global__ void scatter(RowsOf<Any> x, const int32_t* index, RowsOf<Any> out) {
   }
 }
 
-// As add_rows_by_id of embedding: the block of a row's first appearance adds all, in order.
-__global__ void scatter_add(RowsOf<Any> x, const int32_t* index, int64_t n, RowsOf<Any> out) {
+__global__ void count_rows(const int32_t* index, int64_t n, int64_t rows, int32_t* counts) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < n && index[i] >= 0 && index[i] < rows) {
+    atomicAdd(counts + index[i], 1);
+  }
+}
+
+// Rows that are named once are added at once. Of a row that is named more often, the block of the
+// first appearance adds all, in order: the same bits every time, but n steps for each such row.
+__global__ void scatter_add(RowsOf<Any> x, const int32_t* index, int64_t n, const int32_t* counts,
+                            RowsOf<Any> out) {
   const int64_t mine = blockIdx.x;
   const int32_t to = index[mine];
-  bool skip = to < 0 || to >= out.count;
+  if (to < 0 || to >= out.count) {
+    return;
+  }
+  if (counts[to] == 1) {
+    move_row(x, mine, out, to, true);
+    return;
+  }
+  bool skip = false;
   for (int64_t j = threadIdx.x; j < mine && !skip; j += kBlock) {
     skip = index[j] == to;
   }
@@ -115,14 +131,23 @@ void gather_rows(const ExecutionContext& ctx, const GatherRowsArgs& a) {
 }
 
 void scatter_rows(const ExecutionContext& ctx, const ScatterRowsArgs& a) {
-  const Launch shape{dim3(blocks_x(a.index.dim(0))), dim3(kBlock)};
+  const int64_t n = a.index.dim(0);
+  const int32_t* index = a.index.data<int32_t>();
+  const Launch shape{dim3(blocks_x(n)), dim3(kBlock)};
   if (a.write == Write::overwrite) {
-    launch(ctx, "scatter_rows", shape, scatter, flat_rows(a.x), a.index.data<int32_t>(),
-           flat_rows(a.out));
-  } else {
-    launch(ctx, "scatter_add_rows", shape, scatter_add, flat_rows(a.x), a.index.data<int32_t>(),
-           a.index.dim(0), flat_rows(a.out));
+    launch(ctx, "scatter_rows", shape, scatter, flat_rows(a.x), index, flat_rows(a.out));
+    return;
   }
+  if (n == 0 || a.out.dim(0) == 0) {
+    return;
+  }
+  backend::ArenaScope scope(*ctx.arena);
+  const Tensor counts = ctx.make(Dtype::i32, {a.out.dim(0)});
+  fill(ctx, {.value = 0, .out = counts});
+  launch(ctx, "count_rows", threads_for(n), count_rows, index, n, a.out.dim(0),
+         counts.data<int32_t>());
+  launch(ctx, "scatter_add_rows", shape, scatter_add, flat_rows(a.x), index, n,
+         counts.data<int32_t>(), flat_rows(a.out));
 }
 
 void segment_mean(const ExecutionContext& ctx, const SegmentMeanArgs& a) {

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "src/backend/compute_device.h"
 #include "src/backend/transfer.h"
+#include "src/model/adapter_device.h"
 #include "src/ops/registry.h"
 
 namespace offbook::model {
@@ -51,12 +53,63 @@ class CachedAttention final : public AttentionPath {
 }  // namespace
 
 Decoder::Decoder(backend::ThreadPool& pool, const Llama& model, const Options& options)
+    : Decoder({.backend = options.backend, .compute = options.compute, .pool = &pool}, model,
+              options) {}
+
+Decoder::Decoder(const backend::ExecutionContext& where, const Llama& model, const Options& options)
     : model_(model),
       options_(options),
-      ctx_{.backend = options.backend, .compute = options.compute, .pool = &pool, .arena = &arena_},
+      arena_(where.arena == nullptr ? backend::Arena() : backend::arena_like(where)),
+      ctx_{.backend = where.backend,
+           .compute = where.compute,
+           .pool = where.pool,
+           .arena = &arena_,
+           .cuda = where.cuda,
+           .profile = where.profile},
       cache_(ctx_, model.config(), options.cache_tokens, options.cache),
       rope_scale_(rope_frequencies(model.config()).scale) {
   OB_REQUIRE(options.prefill_rows >= 1, InvalidArgument, "a pass has at least one row, not {}", options.prefill_rows);
+}
+
+Decoder::Options Decoder::options_for(const backend::ExecutionContext& where,
+                                      int64_t cache_tokens) {
+  constexpr int32_t kGpuRows = 8192;
+  Options out{.backend = where.backend,
+              .compute = where.compute,
+              .activations = where.activations(),
+              .cache_tokens = cache_tokens};
+  if (where.device() == Device::cuda) {
+    out.prefill_rows = kGpuRows;
+  }
+  if (where.compute == backend::Compute::f32) {
+    out.cache = Dtype::f32;
+  }
+  return out;
+}
+
+const LoraAdapter* Decoder::there(const LoraAdapter* adapter) {
+  if (adapter == nullptr || ctx_.device() == Device::cpu) {
+    return adapter;
+  }
+  if (std::erase_if(uploaded_, [](const Uploaded& u) { return u.original.expired(); }) > 0) {
+    recorded_.clear();  // some may read what is gone
+  }
+  for (const auto& layer : adapter->layers) {
+    for (const LoraPair& pair : layer) {
+      if (!pair.a.defined()) {
+        continue;
+      }
+      const std::shared_ptr<Storage>& original = pair.a.storage();
+      for (const Uploaded& u : uploaded_) {
+        if (u.original.lock() == original) {
+          return u.copy.get();
+        }
+      }
+      uploaded_.push_back({original, std::make_unique<LoraAdapter>(on_device(ctx_, *adapter))});
+      return uploaded_.back().copy.get();
+    }
+  }
+  return nullptr;  // an adapter without factors
 }
 
 void Decoder::check(std::span<const Append> appends) const {
@@ -118,77 +171,86 @@ Tensor Decoder::hidden_states(const Append& one) {
   return run_pass(std::span(&one, 1), true);
 }
 
-Tensor Decoder::run_pass(std::span<const Append> appends, bool all_rows) {
-  const ModelConfig& config = model_.config();
-  for (auto* v : {&slots_, &positions_, &ids_, &sequences_, &page_list_, &last_rows_, &adapter_of_row_}) {
-    v->clear();
-  }
+// Lists of the appends' rows, and which adapters they have.
+void Decoder::gather_inputs(std::span<const Append> appends) {
+  inputs_.clear();
   adapters_.clear();
-  bool any_soft = false;
-  CachedAttention path;
   for (const Append& a : appends) {
     const int32_t n = rows_of(a);
-    const auto begin = static_cast<int32_t>(positions_.size());
-    for (int32_t i = 0; i < n; ++i) {
-      positions_.push_back(a.sequence->next_position() + i);
-    }
-    a.sequence->extend(ctx_, n, slots_);
-    sequences_.insert(sequences_.end(),
-                      {begin, n, a.sequence->length(), static_cast<int32_t>(page_list_.size())});
-    page_list_.insert(page_list_.end(), a.sequence->pages().begin(), a.sequence->pages().end());
-    if (a.soft_tokens.defined()) {
-      ids_.insert(ids_.end(), static_cast<size_t>(n), 0);  // replaced by the vectors below
-      any_soft = true;
-    } else {
-      ids_.insert(ids_.end(), a.tokens.begin(), a.tokens.end());
-    }
-    if (a.wants_logits) {
-      last_rows_.push_back(begin + n - 1);
-    }
-    const auto known = std::find(adapters_.begin(), adapters_.end(), a.adapter);
+    const LoraAdapter* const mine = there(a.adapter);
+    const auto known = std::find(adapters_.begin(), adapters_.end(), mine);
     const auto adapter = static_cast<int32_t>(known - adapters_.begin());
     if (known == adapters_.end()) {
-      adapters_.push_back(a.adapter);
+      adapters_.push_back(mine);
     }
-    adapter_of_row_.insert(adapter_of_row_.end(), static_cast<size_t>(n), adapter);
-    path.max_length = std::max(path.max_length, n);
-    path.max_kv_length = std::max(path.max_kv_length, a.sequence->length());
+    inputs_.add(ctx_, *a.sequence, n, adapter);
+    if (a.soft_tokens.defined()) {
+      inputs_.ids.insert(inputs_.ids.end(), static_cast<size_t>(n),
+                         0);  // vectors stand in for them
+    } else {
+      inputs_.ids.insert(inputs_.ids.end(), a.tokens.begin(), a.tokens.end());
+    }
+    if (a.wants_logits) {
+      inputs_.last_rows.push_back(static_cast<int32_t>(inputs_.ids.size()) - 1);
+    }
   }
-  const auto rows = static_cast<int64_t>(positions_.size());
-  const Graph g{ctx_};
-  path.config = &config;
-  path.cache = &cache_;
-  path.table = make_rope_table(ctx_, positions_, model_.inv_freq(), rope_scale_);
-  path.slots = make_ints(ctx_, slots_, {rows});
-  path.page_list = make_ints(ctx_, page_list_, {static_cast<int64_t>(page_list_.size())});
-  path.sequences =
-      make_ints(ctx_, sequences_, {static_cast<int64_t>(appends.size()), ops::kPagedSequenceFields});
+}
 
-  const Tensor x = model_.embed(g, make_ints(ctx_, ids_, {rows}), options_.activations);
-  if (any_soft) {
-    for (size_t i = 0; i < appends.size(); ++i) {
-      if (appends[i].soft_tokens.defined()) {
-        const int32_t begin = sequences_[i * ops::kPagedSequenceFields];
-        ops::copy(ctx_, {.x = backend::to_device(ctx_, appends[i].soft_tokens),
-                         .out = x.slice(0, begin, begin + rows_of(appends[i]))});
-      }
+Decoder::PassShape Decoder::shape_of_inputs() const {
+  return {.max_length = inputs_.max_length,
+          .max_kv_length = inputs_.max_kv_length,
+          .has_adapters = std::any_of(adapters_.begin(), adapters_.end(),
+                                      [](const auto* a) { return a != nullptr; })};
+}
+
+Tensor Decoder::hidden_of(const PassInputs::Views& in, const PassShape& shape, const Tensor& x) {
+  CachedAttention path;
+  path.config = &model_.config();
+  path.cache = &cache_;
+  path.table = ctx_.make(Dtype::f32, {in.positions.dim(0), 2 * model_.inv_freq().dim(0)});
+  ops::rope_table(ctx_, {.positions = in.positions,
+                         .inv_freq = model_.inv_freq(),
+                         .scale = rope_scale_,
+                         .out = path.table});
+  path.slots = in.slots;
+  path.page_list = in.page_list;
+  path.sequences = in.sequences;
+  path.max_length = shape.max_length;
+  path.max_kv_length = shape.max_kv_length;
+  PassOptions options;
+  if (shape.has_adapters) {
+    options.adapters.several = adapters_;
+    options.adapters.adapter_of_row = in.adapter_of_row;
+  }
+  return model_.run(Graph{ctx_}, x, path, options);
+}
+
+Tensor Decoder::logits_of(const PassInputs::Views& in, const Tensor& hidden) {
+  const Tensor last = ctx_.make(hidden.dtype(), {in.last_rows.dim(0), hidden.dim(1)});
+  ops::gather_rows(ctx_, {.x = hidden, .index = in.last_rows, .out = last});
+  return model_.logits(ctx_, last);
+}
+
+Tensor Decoder::run_pass(std::span<const Append> appends, bool all_rows) {
+  gather_inputs(appends);
+  const auto pages = static_cast<int64_t>(inputs_.page_list.size());
+  const PassInputs::Views in =
+      inputs_.fill(ctx_, ctx_.make(Dtype::i32, {inputs_.block_size(pages)}), pages);
+  const Tensor x = model_.embed(Graph{ctx_}, in.ids, options_.activations);
+  for (size_t i = 0; i < appends.size(); ++i) {
+    if (appends[i].soft_tokens.defined()) {
+      const int32_t begin = inputs_.sequences[i * ops::kPagedSequenceFields];
+      ops::copy(ctx_, {.x = backend::to_device(ctx_, appends[i].soft_tokens),
+                       .out = x.slice(0, begin, begin + rows_of(appends[i]))});
     }
   }
-  PassOptions options;
-  if (std::any_of(adapters_.begin(), adapters_.end(), [](const auto* a) { return a != nullptr; })) {
-    options.adapters.several = adapters_;
-    options.adapters.adapter_of_row = make_ints(ctx_, adapter_of_row_, {rows});
-  }
-  const Tensor hidden = model_.run(g, x, path, options);
+  const Tensor hidden = hidden_of(in, shape_of_inputs(), x);
   if (all_rows) {
     const Tensor out = ctx_.make(Dtype::f32, hidden.shape());
     ops::copy(ctx_, {.x = hidden, .out = out});
     return out;
   }
-  const auto wanted = static_cast<int64_t>(last_rows_.size());
-  const Tensor last = ctx_.make(hidden.dtype(), {wanted, config.hidden});
-  ops::gather_rows(ctx_, {.x = hidden, .index = make_ints(ctx_, last_rows_, {wanted}), .out = last});
-  return model_.logits(ctx_, last);
+  return logits_of(in, hidden);
 }
 
 void Decoder::attach(Sequence& sequence, const Tensor& kv) {
@@ -205,14 +267,10 @@ void Decoder::attach(Sequence& sequence, const Tensor& kv) {
              "{} slots behind {} do not fit the model's window of {}", n, sequence.next_position(),
              config.max_positions);
   arena_.rewind({});
-  positions_.clear();
-  slots_.clear();
-  for (int32_t i = 0; i < n; ++i) {
-    positions_.push_back(sequence.next_position() + i);
-  }
-  sequence.extend(ctx_, n, slots_);
-  const Tensor table = make_rope_table(ctx_, positions_, model_.inv_freq(), rope_scale_);
-  const Tensor slots = make_ints(ctx_, slots_, {n});
+  inputs_.clear();
+  inputs_.add(ctx_, sequence, n, 0);
+  const Tensor table = make_rope_table(ctx_, inputs_.positions, model_.inv_freq(), rope_scale_);
+  const Tensor slots = make_ints(ctx_, inputs_.slots, {n});
   const Tensor there = backend::to_device(ctx_, kv);
   for (int layer = 0; layer < config.layers; ++layer) {
     const Tensor both = there.slice(0, layer, layer + 1);

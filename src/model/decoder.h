@@ -5,8 +5,10 @@
 #include <span>
 #include <vector>
 
+#include "src/backend/recorded_pass.h"
 #include "src/model/kv_cache.h"
 #include "src/model/llama.h"
+#include "src/model/pass_inputs.h"
 
 namespace offbook::model {
 
@@ -31,8 +33,13 @@ class Decoder {
     int64_t cache_tokens = 8192;
     int32_t prefill_rows = 512;  // rows of a pass at most; bounds its memory
   };
-  // `pool` and `model` must outlive it; the model's weights lie on the device of `backend`.
+  // On the CPU. `pool` and `model` must outlive it.
   Decoder(backend::ThreadPool& pool, const Llama& model, const Options& options);
+  // On the device of `where`, which says backend and compute type and whose pool, allocator and GPU
+  // must outlive it, as `model`, whose weights lie there. Its arena is not used.
+  Decoder(const backend::ExecutionContext& where, const Llama& model, const Options& options);
+  // What suits the device of `where`: long passes and bf16 between operations on a GPU.
+  static Options options_for(const backend::ExecutionContext& where, int64_t cache_tokens);
 
   Sequence make_sequence() { return Sequence(cache_); }
 
@@ -41,6 +48,11 @@ class Decoder {
   // empty appends, positions beyond the model's window; OutOfMemory: cache full (nothing is appended).
   Tensor append(std::span<const Append> appends);
   Tensor append(const Append& one) { return append(std::span(&one, 1)); }
+
+  // One greedy step: each append is one token, and next[i] becomes the likeliest token behind it.
+  // On a GPU the step is recorded once and launched as a whole from then on, the choice included;
+  // only ids come back. Errors of append.
+  void step(std::span<const Append> appends, std::span<int32_t> next);
 
   // Final hidden states f32 [n, hidden] of all rows of one append.
   Tensor hidden_states(const Append& one);
@@ -55,7 +67,30 @@ class Decoder {
   backend::Arena& arena() { return arena_; }
 
  private:
+  // Numbers of a pass that do not change from step to step.
+  struct PassShape {
+    int32_t max_length = 0;
+    int32_t max_kv_length = 0;
+    bool has_adapters = false;
+  };
+  // A step for so many rows, pages and adapters. Its lists and its result have memory of their own.
+  struct Recorded {
+    size_t rows = 0;
+    int64_t page_entries = 0;
+    PassShape shape;
+    std::vector<const LoraAdapter*> adapters;
+    Tensor block;
+    Tensor chosen;  // i32 [rows]
+    std::unique_ptr<backend::RecordedPass> pass;
+  };
+
   Tensor run_pass(std::span<const Append> appends, bool all_rows);
+  void gather_inputs(std::span<const Append> appends);
+  PassShape shape_of_inputs() const;
+  Tensor hidden_of(const PassInputs::Views& in, const PassShape& shape, const Tensor& x);
+  Tensor logits_of(const PassInputs::Views& in, const Tensor& hidden);
+  Recorded& recorded_step(size_t rows);
+  const LoraAdapter* there(const LoraAdapter* adapter);
   void check(std::span<const Append> appends) const;
 
   const Llama& model_;
@@ -64,9 +99,15 @@ class Decoder {
   backend::ExecutionContext ctx_;
   KvCache cache_;
   float rope_scale_;
-  // Host side of a pass, kept so that their memory is reused.
-  std::vector<int32_t> slots_, positions_, ids_, sequences_, page_list_, last_rows_, adapter_of_row_;
+  PassInputs inputs_;  // kept so that its memory is reused
   std::vector<const LoraAdapter*> adapters_;
+  std::vector<std::unique_ptr<Recorded>> recorded_;
+  // Copies of adapters on a GPU, by the memory of their first factor.
+  struct Uploaded {
+    std::weak_ptr<Storage> original;
+    std::unique_ptr<LoraAdapter> copy;
+  };
+  std::vector<Uploaded> uploaded_;
 };
 
 }  // namespace offbook::model

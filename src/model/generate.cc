@@ -1,6 +1,7 @@
 #include "src/model/generate.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "src/backend/transfer.h"
 
@@ -51,17 +52,59 @@ class StopStrings {
   std::string held_;
 };
 
+// Picks tokens one after another. On a GPU the likeliest is found there and only its id comes back.
+class Chooser {
+ public:
+  Chooser(Decoder& decoder, Sequence& sequence, const Tensor& logits,
+          const GenerateOptions& options)
+      : decoder_(decoder),
+        sequence_(sequence),
+        logits_(logits),
+        adapter_(options.adapter),
+        sampler_(options.sampling),
+        row_(static_cast<size_t>(decoder.model().config().vocab_size)),
+        stays_(decoder.ctx().device() == Device::cuda && options.sampling.temperature == 0 &&
+               options.sampling.repetition_penalty == 1) {}
+
+  // The token behind what is in the sequence.
+  int32_t choose(std::span<const int32_t> chosen) {
+    if (pending_ >= 0) {
+      return std::exchange(pending_, -1);
+    }
+    backend::download(decoder_.ctx(), logits_, std::as_writable_bytes(std::span(row_)));
+    return sampler_.sample(row_, chosen);
+  }
+
+  // Appends a token to the sequence.
+  void append(int32_t token) {
+    const Append one{.sequence = &sequence_, .tokens = std::span(&token, 1), .adapter = adapter_};
+    if (stays_) {
+      decoder_.step(std::span(&one, 1), std::span(&pending_, 1));
+    } else {
+      logits_ = decoder_.append(one);
+    }
+  }
+
+ private:
+  Decoder& decoder_;
+  Sequence& sequence_;
+  Tensor logits_;
+  int32_t pending_ = -1;
+  const LoraAdapter* adapter_;
+  Sampler sampler_;
+  std::vector<float> row_;
+  bool stays_;
+};
+
 }  // namespace
 
 Generated generate(Decoder& decoder, const text::Tokenizer& tokenizer, Sequence& sequence, const Tensor& logits,
                    const GenerateOptions& options) {
   OB_REQUIRE(options.max_tokens >= 0, InvalidArgument, "max_tokens is 0 or more, not {}", options.max_tokens);
   Generated out;
-  Sampler sampler(options.sampling);
+  Chooser chooser(decoder, sequence, logits, options);
   text::StreamDecoder text(tokenizer);
   StopStrings stops(options.stop_strings);
-  std::vector<float> row(static_cast<size_t>(decoder.model().config().vocab_size));
-  Tensor current = logits;
   const auto show = [&](const std::string& piece) {
     out.text += piece;
     return piece.empty() || !options.on_text || options.on_text(piece);
@@ -71,8 +114,7 @@ Generated generate(Decoder& decoder, const text::Tokenizer& tokenizer, Sequence&
       out.reason = StopReason::max_tokens;
       break;
     }
-    backend::download(decoder.ctx(), current, std::as_writable_bytes(std::span(row)));
-    const int32_t token = sampler.sample(row, out.tokens);
+    const int32_t token = chooser.choose(out.tokens);
     if (std::find(options.stop_tokens.begin(), options.stop_tokens.end(), token) != options.stop_tokens.end()) {
       out.reason = StopReason::stop_token;
       break;
@@ -92,7 +134,7 @@ Generated generate(Decoder& decoder, const text::Tokenizer& tokenizer, Sequence&
       out.reason = StopReason::window_full;
       break;
     }
-    current = decoder.append({.sequence = &sequence, .tokens = std::span(&out.tokens.back(), 1), .adapter = options.adapter});
+    chooser.append(token);
   }
   std::string ready;
   if (stops.push(text.finish(), ready)) {

@@ -3,6 +3,7 @@
 #include <numeric>
 #include <vector>
 
+#include "src/model/adapter_device.h"
 #include "src/model/attention_path.h"
 #include "src/model/llama.h"
 
@@ -10,7 +11,7 @@ namespace offbook::model {
 
 inline std::vector<int32_t> ints_of(const Tensor& t) { return {t.data<int32_t>(), t.data<int32_t>() + t.numel()}; }
 
-// f32 [n, vocab] of the packed path.
+// f32 [n, vocab] of the packed path, on the CPU.
 inline Tensor all_logits(const backend::ExecutionContext& ctx, const Llama& model, const std::vector<int32_t>& ids) {
   const auto n = static_cast<int64_t>(ids.size());
   std::vector<int32_t> positions(ids.size());
@@ -19,8 +20,8 @@ inline Tensor all_logits(const backend::ExecutionContext& ctx, const Llama& mode
   PackedAttention path(ctx, model.config(), model.inv_freq(),
                        {.sequences = std::span(&sequence, 1), .positions = positions});
   const Graph g{ctx};
-  const Tensor x = model.embed(g, make_ints(ctx, ids, {n}), Dtype::f32);
-  return model.logits(ctx, model.run(g, x, path, {}));
+  const Tensor x = model.embed(g, make_ints(ctx, ids, {n}), ctx.activations());
+  return on_host(ctx, model.logits(ctx, model.run(g, x, path, {})));
 }
 
 // Σ (a − b)² / Σ b² of f32 tensors of one size.

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "src/backend/testing_devices.h"
 #include "src/model/golden.h"
 #include "src/model/import/tokenizer_source.h"
 #include "src/model/sentence_encoder.h"
@@ -25,13 +26,12 @@ struct Comparison {
 
 class SmolLm2 : public testing::Test {
  protected:
-  Comparison compare(backend::Backend backend, backend::Compute compute) {
+  Comparison compare(const std::string& name, backend::Compute compute) {
     const auto golden =
         SafetensorsFile::open(real_file_system(), "tests/golden/model/smollm2.safetensors");
     const ModelFiles files = open_model(real_file_system(), models() / "smollm2-135m-instruct");
-    backend::ThreadPool pool(2);
-    backend::Arena arena;
-    const backend::ExecutionContext ctx{.backend = backend, .compute = compute, .pool = &pool, .arena = &arena};
+    backend::ComputeDevice device({.name = name, .threads = 2});
+    const backend::ExecutionContext ctx = device.context(compute);
     const Llama model(ctx, files.config, load_llama_weights(files));
     const std::vector<int32_t> ids = ints_of(golden->tensor("ids"));
     const Tensor logits = all_logits(ctx, model, ids);
@@ -83,17 +83,24 @@ class SmolLm2 : public testing::Test {
 };
 
 TEST_F(SmolLm2, F32LogitsEqualTransformers) {
-  const Comparison c = compare(backend::best_cpu_backend(), backend::Compute::f32);
-  EXPECT_LE(c.nmse, 1e-6);
-  EXPECT_LE(std::abs(c.loss_gap), 1e-4);
+  for (const std::string& name : backend::fast_devices()) {
+    const Comparison c = compare(name, backend::Compute::f32);
+    EXPECT_LE(c.nmse, 1e-6) << name;
+    EXPECT_LE(std::abs(c.loss_gap), 1e-4) << name;
+    RecordProperty("nmse_" + name, std::to_string(c.nmse * 1e6) + "e-6");
+  }
 }
 
 TEST_F(SmolLm2, Bf16LogitsAreNear) {
-  const Comparison c = compare(backend::best_cpu_backend(), backend::Compute::bf16);
-  RecordProperty("nmse", std::to_string(c.nmse));
-  EXPECT_LE(c.nmse, 1e-3);
-  EXPECT_LE(c.kl, 0.005);
-  EXPECT_LE(std::abs(c.loss_gap), 0.005);
+  for (const std::string& name : backend::fast_devices()) {
+    const Comparison c = compare(name, backend::Compute::bf16);
+    RecordProperty("nmse_" + name, std::to_string(c.nmse));
+    std::printf("%s: NMSE %.3g, divergence %.3g, loss %+.3g\n", name.c_str(), c.nmse, c.kl,
+                c.loss_gap);
+    EXPECT_LE(c.nmse, 1e-3) << name;
+    EXPECT_LE(c.kl, 0.005) << name;
+    EXPECT_LE(std::abs(c.loss_gap), 0.005) << name;
+  }
 }
 
 TEST_F(SmolLm2, ItsTokenizerGivesTheGoldenIds) {
@@ -105,6 +112,15 @@ TEST_F(SmolLm2, ItsTokenizerGivesTheGoldenIds) {
   EXPECT_EQ(loaded.tokenizer->encode(text, {.add_special = false}).ids, ids);
 }
 
+std::vector<std::pair<std::string, backend::Compute>> every_way() {
+  std::vector<std::pair<std::string, backend::Compute>> out;
+  for (const std::string& name : backend::fast_devices()) {
+    out.push_back({name, backend::Compute::f32});
+    out.push_back({name, backend::Compute::bf16});
+  }
+  return out;
+}
+
 TEST(MiniLm, VectorsEqualSentenceTransformers) {
   const auto golden = SafetensorsFile::open(real_file_system(), "tests/golden/model/minilm.safetensors");
   const auto file = real_file_system().open("tests/golden/model/minilm.json");
@@ -113,9 +129,10 @@ TEST(MiniLm, VectorsEqualSentenceTransformers) {
                          .get<std::vector<std::string>>();
   const std::vector<std::string_view> views(texts.begin(), texts.end());
   const Tensor want = golden->tensor("vectors");
-  backend::ThreadPool pool(2);
-  for (const backend::Compute compute : {backend::Compute::f32, backend::Compute::bf16}) {
-    SentenceEncoder encoder(real_file_system(), models() / "all-minilm-l6-v2", pool, backend::best_cpu_backend(), compute);
+  for (const auto& [name, compute] : every_way()) {
+    backend::ComputeDevice device({.name = name, .threads = 2});
+    SentenceEncoder encoder(real_file_system(), models() / "all-minilm-l6-v2",
+                            device.context(compute));
     const Tensor got = encoder.encode(views);
     double worst = 1;
     for (int64_t r = 0; r < want.dim(0); ++r) {
@@ -125,7 +142,7 @@ TEST(MiniLm, VectorsEqualSentenceTransformers) {
       }
       worst = std::min(worst, cosine);
     }
-    EXPECT_GE(worst, compute == backend::Compute::f32 ? 0.999999 : 0.9999);
+    EXPECT_GE(worst, compute == backend::Compute::f32 ? 0.999999 : 0.9999) << name;
   }
 }
 

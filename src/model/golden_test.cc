@@ -2,6 +2,8 @@
 // downloaded weights; those of the default models are in golden_models_test.cc.
 #include "src/model/golden.h"
 
+#include "src/backend/testing_devices.h"
+
 namespace offbook::model {
 namespace {
 
@@ -11,13 +13,12 @@ TEST_P(TinyModels, LogitsEqualTransformers) {
   const auto folder = std::filesystem::path("tests/golden/model") / GetParam();
   const auto golden = SafetensorsFile::open(real_file_system(), folder / "golden.safetensors");
   const ModelFiles files = open_model(real_file_system(), folder);
-  for (const backend::Backend backend : {backend::Backend::reference, backend::best_cpu_backend()}) {
-    backend::ThreadPool pool(2);
-    backend::Arena arena;
-    const backend::ExecutionContext ctx{.backend = backend, .pool = &pool, .arena = &arena};
+  for (const std::string& name : backend::all_devices()) {
+    backend::ComputeDevice device({.name = name, .threads = 2});
+    const backend::ExecutionContext ctx = device.context(backend::Compute::f32);
     const Llama model(ctx, files.config, load_llama_weights(files));
     const Tensor logits = all_logits(ctx, model, ints_of(golden->tensor("ids")));
-    EXPECT_LE(nmse(logits, golden->tensor("logits")), 1e-6) << backend::to_string(backend);
+    EXPECT_LE(nmse(logits, golden->tensor("logits")), 1e-6) << name;
   }
 }
 

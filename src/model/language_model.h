@@ -12,9 +12,17 @@
 
 namespace offbook::model {
 
+// In which form a GPU holds the matrices.
+enum class GpuWeights : uint8_t {
+  automatic,  // bf16 where that takes at most half of the free memory
+  bf16,       // converted once: passes of many rows read them as they are
+  as_stored,  // as in the file: less memory; passes of many rows convert them each time
+};
+
 struct LanguageModelOptions {
   backend::Backend backend = backend::Backend::reference;
   backend::Compute compute = backend::Compute::bf16;
+  GpuWeights gpu_weights = GpuWeights::automatic;
   // A name that chat_format_named() knows, in place of what the model's own template says.
   std::string chat_template;
   // Where fingerprints are remembered; absent: computed anew (reads all weights).
@@ -30,6 +38,10 @@ class LanguageModel {
   // remembered.
   LanguageModel(FileSystem& fs, const std::filesystem::path& path, backend::ThreadPool& pool,
                 const LanguageModelOptions& options);
+  // With its weights on the device of `where`, which must outlive it and whose backend and compute
+  // type stand in for those of `options`. OutOfMemory, naming sizes, where they do not fit.
+  LanguageModel(FileSystem& fs, const std::filesystem::path& path,
+                const backend::ExecutionContext& where, const LanguageModelOptions& options);
 
   const std::filesystem::path& path() const noexcept { return files_.path; }
   const ModelConfig& config() const noexcept { return files_.config; }
@@ -40,6 +52,8 @@ class LanguageModel {
 
   // A decoder with its own key/value cache of `cache_tokens`. `pool` and this must outlive it.
   Decoder make_decoder(backend::ThreadPool& pool, int64_t cache_tokens) const;
+  // The same on the device where the weights are.
+  Decoder make_decoder(const backend::ExecutionContext& where, int64_t cache_tokens) const;
 
  private:
   LanguageModelOptions options_;

@@ -4,6 +4,9 @@
 #include <cmath>
 #include <numeric>
 
+#include "src/backend/compute_device.h"
+#include "src/backend/transfer.h"
+#include "src/model/adapter_device.h"
 #include "src/model/attention_path.h"
 #include "src/ops/registry.h"
 #include "src/text/tokenizer_files.h"
@@ -11,8 +14,10 @@
 namespace offbook::model {
 namespace {
 
-// Word pieces of one pass at most: 4,096 × 1,536 floats of the feed-forward layer are 24 MiB.
+// Word pieces of one pass at most: 4,096 × 1,536 floats of the feed-forward layer are 24 MiB. A GPU
+// needs more rows to fill it.
 constexpr int64_t kPassTokens = 4096;
+constexpr int64_t kGpuPassTokens = 65'536;
 
 struct Tokens {
   std::vector<int32_t> ids;
@@ -27,6 +32,34 @@ struct SentenceEncoder::Impl {
   std::unique_ptr<text::Tokenizer> tokenizer;
   backend::Arena arena;
   backend::ExecutionContext ctx;
+
+  explicit Impl(const backend::ExecutionContext& where)
+      : arena(where.arena == nullptr ? backend::Arena() : backend::arena_like(where)),
+        ctx{.backend = where.backend,
+            .compute = where.compute,
+            .pool = where.pool,
+            .arena = &arena,
+            .cuda = where.cuda,
+            .profile = where.profile} {}
+
+  int64_t pass_tokens() const {
+    return ctx.device() == Device::cuda ? kGpuPassTokens : kPassTokens;
+  }
+
+  void move_weights() {
+    const auto move = [&](Tensor& t) { t = backend::to_device(ctx, t); };
+    for (Tensor* t : {&weights.word_embedding, &weights.position_embedding, &weights.type_embedding,
+                      &weights.embedding_norm, &weights.embedding_norm_bias}) {
+      move(*t);
+    }
+    for (BertLayerWeights& w : weights.layers) {
+      for (Tensor* t : {&w.q, &w.k, &w.v, &w.o, &w.q_bias, &w.k_bias, &w.v_bias, &w.o_bias,
+                        &w.attn_norm, &w.attn_norm_bias, &w.up, &w.up_bias, &w.down, &w.down_bias,
+                        &w.ffn_norm, &w.ffn_norm_bias}) {
+        move(*t);
+      }
+    }
+  }
 
   Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) const {
     const Tensor out = ctx.make(Dtype::f32, {x.dim(0), weight.dim(0)});
@@ -105,23 +138,29 @@ struct SentenceEncoder::Impl {
     }
     const Tensor vectors = ctx.make(Dtype::f32, {texts, config.hidden});
     ops::segment_mean(ctx, {.x = x, .offsets = make_ints(ctx, offsets, {texts + 1}), .l2_normalise = true, .out = vectors});
+    const Tensor here = on_host(ctx, vectors);
     for (int64_t i = 0; i < texts; ++i) {
-      std::copy_n(vectors.data<float>() + i * config.hidden, config.hidden,
-                  out.data<float>() + static_cast<int64_t>(batch[static_cast<size_t>(i)].text) * config.hidden);
+      std::copy_n(here.data<float>() + i * config.hidden, config.hidden,
+                  out.data<float>() +
+                      static_cast<int64_t>(batch[static_cast<size_t>(i)].text) * config.hidden);
     }
   }
 };
 
-SentenceEncoder::SentenceEncoder(FileSystem& fs, const std::filesystem::path& directory, backend::ThreadPool& pool,
-                                 backend::Backend backend, backend::Compute compute)
-    : impl_(std::make_unique<Impl>()) {
-  OB_REQUIRE(backend::device_of(backend) == Device::cpu, Unsupported, "the sentence encoder runs on the CPU");
+SentenceEncoder::SentenceEncoder(FileSystem& fs, const std::filesystem::path& directory,
+                                 backend::ThreadPool& pool, backend::Backend backend,
+                                 backend::Compute compute)
+    : SentenceEncoder(fs, directory, {.backend = backend, .compute = compute, .pool = &pool}) {}
+
+SentenceEncoder::SentenceEncoder(FileSystem& fs, const std::filesystem::path& directory,
+                                 const backend::ExecutionContext& where)
+    : impl_(std::make_unique<Impl>(where)) {
   impl_->config = read_encoder_config(fs, directory);
   OB_REQUIRE(impl_->config.is_normalized, Unsupported, "{}: only encoders whose vectors have length 1 are supported",
              directory.string());
   impl_->weights = load_bert_weights(*SafetensorsModel::open(fs, directory), impl_->config);
+  impl_->move_weights();
   impl_->tokenizer = text::load_tokenizer(fs, directory).tokenizer;
-  impl_->ctx = {.backend = backend, .compute = compute, .pool = &pool, .arena = &impl_->arena};
 }
 
 SentenceEncoder::~SentenceEncoder() = default;
@@ -142,7 +181,9 @@ Tensor SentenceEncoder::encode(std::span<const std::string_view> texts) {
   for (size_t begin = 0; begin < all.size();) {
     size_t end = begin;
     int64_t tokens = 0;
-    while (end < all.size() && (end == begin || tokens + static_cast<int64_t>(all[end].ids.size()) <= kPassTokens)) {
+    while (end < all.size() &&
+           (end == begin ||
+            tokens + static_cast<int64_t>(all[end].ids.size()) <= impl_->pass_tokens())) {
       tokens += static_cast<int64_t>(all[end].ids.size());
       ++end;
     }

@@ -20,6 +20,9 @@ class SentenceEncoder {
   // Errors of the readers; Unsupported for another architecture or pooling.
   SentenceEncoder(FileSystem& fs, const std::filesystem::path& directory, backend::ThreadPool& pool,
                   backend::Backend backend, backend::Compute compute);
+  // On the device of `where`, whose pool, allocator and GPU must outlive it; in its compute type.
+  SentenceEncoder(FileSystem& fs, const std::filesystem::path& directory,
+                  const backend::ExecutionContext& where);
   ~SentenceEncoder();
 
   int64_t dim() const;

@@ -6,6 +6,7 @@
 #include "src/compress/beacon/training.h"
 #include "src/compress/beacon/weights.h"
 #include "src/compress/passes.h"
+#include "src/model/pass_plan.h"
 
 namespace offbook::compress {
 namespace {
@@ -24,8 +25,22 @@ struct Job {
   nlohmann::json recipe;
 };
 
-model::Checkpointing checkpointing(const TrainJobOptions& o) {
-  return o.saves_memory ? model::Checkpointing::per_layer : model::Checkpointing::none;
+// How much runs at once: a window on a CPU; on a GPU as many as fill it and as memory allows.
+struct Pass {
+  int32_t at_once = 1;
+  model::Checkpointing checkpointing = model::Checkpointing::none;
+};
+
+Pass pass_of(const Job& job, int64_t window_rows) {
+  const TrainJobOptions& o = job.options;
+  if (job.ctx.device() == Device::cpu) {
+    return {1, o.saves_memory ? model::Checkpointing::per_layer : model::Checkpointing::none};
+  }
+  const model::PassPlan plan = model::plan_pass(job.ctx, job.base.llama.config(),
+                                                {.least_rows = window_rows,
+                                                 .most_rows = window_rows * o.accumulation,
+                                                 .saves_memory = o.saves_memory});
+  return {static_cast<int32_t>(plan.rows / window_rows), plan.checkpointing};
 }
 
 TrainingText read(FileSystem& fs, const std::vector<std::filesystem::path>& paths,
@@ -92,26 +107,31 @@ void train_beacon(Job& job, const OnStep& on_step, TrainJobResult& result) {
   init.lora.rank = o.rank;
   init.lora.alpha = 2 * static_cast<float>(o.rank);
   init.lora.seed = o.seed;
-  BeaconWeights weights = new_beacon(job.ctx, job.base, init);
-  const BeaconWeights untrained = new_beacon(job.ctx, job.base, init);
+  BeaconWeights weights = on_device(job.ctx, new_beacon(job.ctx, job.base, init));
+  const BeaconWeights untrained = on_device(job.ctx, new_beacon(job.ctx, job.base, init));
+  const std::vector<std::vector<int32_t>> layouts = layouts_of(o.context);
+  const Pass pass = pass_of(job, o.context + o.context / o.ratios.front() + o.continuation +
+                                     o.recall_spans * recall_of(o).length);
   BeaconTask task(job.ctx, job.base.llama, weights, job.training, {},
-                  {.layouts = layouts_of(o.context),
+                  {.layouts = layouts,
                    .ratio_shares = std::vector<double>(o.ratios.size(), 1),
                    .continuation = o.continuation,
                    .recall = recall_of(o),
-                   .checkpointing = checkpointing(o)});
+                   .at_once = pass.at_once,
+                   .checkpointing = pass.checkpointing,
+                   .activations = job.ctx.activations()});
   result.training = run(job, task, on_step);
   if (result.training.end == train::TrainEnd::cancelled) {
     return;
   }
-  put_beacon(weights, result.weights);
+  put_beacon(on_host(job.ctx, weights), result.weights);
   result.weights.tokens_seen = static_cast<int64_t>(
       task.tokens_per_micro_batch() * static_cast<double>(result.training.steps * o.accumulation));
   BeaconMeasureOptions measure{
       .context = o.context, .continuation = o.continuation, .recall = recall_of(o)};
   measure.recall.spans = std::min(1, o.recall_spans);
-  const BeaconWeights written =
-      take_beacon(result.weights, job.base.llama.config());  // rounded as in the file
+  const BeaconWeights written = on_device(
+      job.ctx, take_beacon(result.weights, job.base.llama.config()));  // rounded as in the file
   result.untrained = measure_beacon(job.ctx, job.base.llama, untrained, job.held_out, measure);
   result.trained = measure_beacon(job.ctx, job.base.llama, written, job.held_out, measure);
 }
@@ -120,22 +140,24 @@ void train_autocompressor(Job& job, const OnStep& on_step, TrainJobResult& resul
   const TrainJobOptions& o = job.options;
   const AutoInit init{.lora = {.rank = o.rank, .alpha = static_cast<float>(o.rank), .seed = o.seed},
                       .summary_tokens = o.summary_tokens};
-  AutoWeights weights = new_autocompressor(job.ctx, job.base, init);
-  const AutoWeights untrained = new_autocompressor(job.ctx, job.base, init);
+  AutoWeights weights = on_device(job.ctx, new_autocompressor(job.ctx, job.base, init));
+  const AutoWeights untrained = on_device(job.ctx, new_autocompressor(job.ctx, job.base, init));
   constexpr int32_t kSegments = 4;
   AutoTask task(job.ctx, job.base.llama, weights, job.training, {},
                 {.sequence = kSegments * o.context,
                  .longest_segment = 2 * o.context,
-                 .checkpointing = checkpointing(o)});
+                 .checkpointing = pass_of(job, kSegments * o.context).checkpointing,
+                 .activations = job.ctx.activations()});
   result.training = run(job, task, on_step);
   if (result.training.end == train::TrainEnd::cancelled) {
     return;
   }
-  put_autocompressor(weights, result.weights);
+  put_autocompressor(on_host(job.ctx, weights), result.weights);
   result.weights.tokens_seen = result.training.steps * o.accumulation * kSegments * o.context;
   const AutoMeasureOptions measure{
       .ratio = o.summary_ratio, .context = o.context, .continuation = o.continuation};
-  const AutoWeights written = take_autocompressor(result.weights, job.base.llama.config());
+  const AutoWeights written =
+      on_device(job.ctx, take_autocompressor(result.weights, job.base.llama.config()));
   result.untrained = {
       measure_autocompressor(job.ctx, job.base.llama, untrained, job.held_out, measure)};
   result.trained = {

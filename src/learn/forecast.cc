@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "src/model/adapter_device.h"
+
 namespace offbook::learn {
 namespace {
 
@@ -35,12 +37,13 @@ std::vector<int32_t> some_tokens(const model::LanguageModel& model, int count) {
 double training_rate(const model::LanguageModel& model, const backend::ExecutionContext& outer) {
   backend::ExecutionContext ctx = outer;
   ctx.compute = backend::Compute::bf16;
-  model::LoraAdapter adapter = model::make_lora_adapter(model.config(), {});
+  model::LoraAdapter adapter = model::on_device(ctx, model::make_lora_adapter(model.config(), {}));
   const model::Llama base(ctx, model.config(),
                           model::dequantised(ctx, model.llama().weights(), Dtype::bf16));
   train::LoraTask task(
       ctx, base, adapter,
-      {{.tokens = some_tokens(model, kPromptTokens), .first_target = kPromptTokens - 12}}, {}, {});
+      {{.tokens = some_tokens(model, kPromptTokens), .first_target = kPromptTokens - 12}}, {},
+      {.activations = ctx.activations()});
   const auto pass = [&] {
     backend::ArenaScope scope(*ctx.arena);
     autograd::Tape tape(ctx);

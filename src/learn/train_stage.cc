@@ -6,6 +6,8 @@
 
 #include "src/ingest/content_hash.h"
 #include "src/learn/adapter_files.h"
+#include "src/model/adapter_device.h"
+#include "src/model/pass_plan.h"
 #include "src/store/check.h"
 
 namespace offbook::learn {
@@ -84,12 +86,15 @@ class AdapterRun {
                          TrainOutcome& outcome) {
     backend::ExecutionContext ctx = ctx_;
     ctx.compute = backend::Compute::bf16;
-    model::LoraAdapter adapter = model::make_lora_adapter(model_.config(), options_.lora);
+    model::LoraAdapter adapter =
+        model::on_device(ctx, model::make_lora_adapter(model_.config(), options_.lora));
     adapter.base = model_.fingerprint();
     const model::Llama base(ctx, model_.config(),
                             model::dequantised(ctx, model_.llama().weights(), Dtype::bf16));
     train::LoraTask task(ctx, base, adapter, training.sequences, held_out.sequences,
-                         {.micro_batch_tokens = options_.micro_batch_tokens});
+                         {.micro_batch_tokens = options_.micro_batch_tokens,
+                          .checkpointing = checkpointing(ctx),
+                          .activations = ctx.activations()});
     outcome.first_held_out = held_out_loss(ctx, task);
     const train::TrainerOptions trainer = trainer_options(training.tokens, checkpoint, recipe);
     outcome.result =
@@ -99,10 +104,20 @@ class AdapterRun {
           }
           return !options_.stop.stop_requested();
         });
-    return adapter;
+    return model::on_host(ctx, adapter);
   }
 
  private:
+  // A GPU has room to keep activations.
+  model::Checkpointing checkpointing(const backend::ExecutionContext& ctx) const {
+    if (ctx.device() == Device::cpu) {
+      return model::Checkpointing::per_layer;
+    }
+    const int64_t rows =
+        std::max<int64_t>(options_.micro_batch_tokens, model_.config().max_positions);
+    return model::plan_pass(ctx, model_.config(), {.least_rows = rows, .most_rows = rows})
+        .checkpointing;
+  }
   static double held_out_loss(const backend::ExecutionContext& ctx, train::LoraTask& task) {
     backend::ArenaScope scope(*ctx.arena);
     const auto loss = task.evaluate(train::Graph{ctx});

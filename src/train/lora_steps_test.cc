@@ -1,7 +1,8 @@
 // Training against PyTorch: fixture of tools/golden/lora_steps.py, which says what the run is.
 #include <cmath>
 
-#include "src/backend/context.h"
+#include "src/backend/testing_devices.h"
+#include "src/model/adapter_device.h"
 #include "src/model/golden.h"
 #include "src/model/import/safetensors.h"
 #include "src/train/lora_task.h"
@@ -77,13 +78,11 @@ TEST(LoraSteps, FollowPyTorch) {
   const std::vector<TrainingSequence> sequences = sequences_of(*golden);
   const Tensor want = golden->tensor("losses");
   ASSERT_EQ(want.numel(), kSteps);
-  for (const backend::Backend backend :
-       {backend::Backend::reference, backend::best_cpu_backend()}) {
-    backend::ThreadPool pool(2);
-    backend::Arena arena;
-    const backend::ExecutionContext ctx{.backend = backend, .pool = &pool, .arena = &arena};
+  for (const std::string& name : backend::all_devices()) {
+    backend::ComputeDevice device({.name = name, .threads = 2});
+    const backend::ExecutionContext ctx = device.context(backend::Compute::f32);
     const model::Llama model(ctx, files.config, model::load_llama_weights(files));
-    model::LoraAdapter adapter = adapter_of(*golden, files.config.layers);
+    model::LoraAdapter adapter = model::on_device(ctx, adapter_of(*golden, files.config.layers));
     Scripted task(ctx, model, adapter, sequences);
     const TrainerOptions options{.steps = kSteps,
                                  .accumulation = kMicroBatches,
@@ -99,7 +98,7 @@ TEST(LoraSteps, FollowPyTorch) {
       EXPECT_NEAR(report.gradient_norm, norm, 1e-3 * norm) << "step " << report.step;
       return true;
     });
-    EXPECT_LE(worst, 1e-4) << backend::to_string(backend);
+    EXPECT_LE(worst, 1e-4) << name;
     RecordProperty("worst_relative_difference", fmt::format("{:.2e}", worst));
   }
 }

@@ -11,6 +11,8 @@
 namespace offbook::train {
 namespace {
 
+constexpr int32_t kGpuRows = 16'384;  // of an evaluation's pass
+
 void check(const std::vector<TrainingSequence>& sequences, int64_t window) {
   for (const TrainingSequence& s : sequences) {
     OB_REQUIRE(s.first_target >= 1 && s.first_target < static_cast<int32_t>(s.tokens.size()), InvalidArgument,
@@ -23,19 +25,19 @@ void check(const std::vector<TrainingSequence>& sequences, int64_t window) {
 }  // namespace
 
 std::vector<Parameter> lora_parameters(const backend::ExecutionContext& ctx, const model::LoraAdapter& adapter) {
-  std::vector<Parameter> out;
+  std::vector<NamedTensor> out;
   for (size_t layer = 0; layer < adapter.layers.size(); ++layer) {
     for (int t = 0; t < model::kLoraTargets; ++t) {
       const model::LoraPair& pair = adapter.layers[layer][static_cast<size_t>(t)];
       if (pair.a.defined()) {
         const std::string name =
             fmt::format("layers.{}.{}", layer, model::to_string(static_cast<model::LoraTarget>(t)));
-        out.push_back(make_parameter(ctx, name + ".a", pair.a));
-        out.push_back(make_parameter(ctx, name + ".b", pair.b));
+        out.push_back({name + ".a", pair.a});
+        out.push_back({name + ".b", pair.b});
       }
     }
   }
-  return out;
+  return make_parameters(ctx, out);
 }
 
 LoraTask::LoraTask(const backend::ExecutionContext& ctx, const model::Llama& model, model::LoraAdapter& adapter,
@@ -74,11 +76,20 @@ std::optional<LossSum> LoraTask::evaluate(const Graph& g) {
   if (held_out_.empty()) {
     return std::nullopt;
   }
+  // One a pass keeps a CPU's memory small; a GPU wants more rows.
+  const int64_t most =
+      g.ctx.device() == Device::cuda ? std::max(options_.micro_batch_tokens, kGpuRows) : 0;
   LossSum total;
-  for (const TrainingSequence& s : held_out_) {
+  for (size_t begin = 0; begin < held_out_.size();) {
     backend::ArenaScope scope(*g.ctx.arena);
-    const TrainingSequence* one = &s;
-    const LossSum part = run(g, std::span(&one, 1));
+    std::vector<const TrainingSequence*> batch;
+    int64_t rows = 0;
+    do {
+      rows += static_cast<int64_t>(held_out_[begin].tokens.size());
+      batch.push_back(&held_out_[begin++]);
+    } while (begin < held_out_.size() &&
+             rows + static_cast<int64_t>(held_out_[begin].tokens.size()) <= most);
+    const LossSum part = run(g, batch);
     total.sum += part.sum;
     total.count += part.count;
   }

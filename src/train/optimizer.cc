@@ -1,6 +1,7 @@
 #include "src/train/optimizer.h"
 
 #include <cmath>
+#include <map>
 
 #include "src/backend/transfer.h"
 #include "src/ops/registry.h"
@@ -8,21 +9,74 @@
 namespace offbook::train {
 namespace {
 
-Tensor cleared(const backend::ExecutionContext& ctx, const Shape& shape) {
-  const Tensor t(ctx.arena->allocator().allocate(static_cast<size_t>(shape.numel()) * sizeof(float)), Dtype::f32, shape);
-  ops::fill(ctx, {.value = 0, .out = t.reshape({shape.numel()})});
-  return t;
+std::shared_ptr<Storage> cleared(const backend::ExecutionContext& ctx, size_t bytes) {
+  const auto storage = ctx.arena->allocator().allocate(bytes);
+  ops::fill(ctx,
+            {.value = 0,
+             .out = Tensor(storage, Dtype::f32, {static_cast<int64_t>(bytes / sizeof(float))})});
+  return storage;
 }
 
 Tensor flat(const Tensor& t) { return t.reshape({t.numel()}); }
+
+// Storages of gradients and moments beside one of values.
+struct Twins {
+  std::shared_ptr<Storage> grad, m, v;
+};
+
+Parameter parameter_in(const Twins& twins, const std::string& name, const Tensor& value) {
+  OB_REQUIRE(value.dtype() == Dtype::f32 && value.is_contiguous(), InvalidArgument,
+             "{}: parameters are contiguous f32, not {}", name, to_string(value));
+  return {.name = name,
+          .value = value,
+          .grad = value.moved_to(twins.grad),
+          .m = value.moved_to(twins.m),
+          .v = value.moved_to(twins.v)};
+}
+
+// The same distance from `before` to `after` in bytes, if they share a storage.
+int64_t distance(const Tensor& before, const Tensor& after) {
+  return before.storage() == after.storage() ? after.raw() - before.raw() : -1;
+}
+
+// Whether a step may run on from one parameter to the next: they lie behind one another in all four
+// storages, with less than an alignment between them, which holds zeros and stays so.
+bool continues(const Parameter& before, const Parameter& after) {
+  constexpr int64_t kMostGap = 256;
+  const int64_t step = distance(before.value, after.value);
+  return step >= before.value.bytes() && step < before.value.bytes() + kMostGap &&
+         before.lr_scale == after.lr_scale && step == distance(before.grad, after.grad) &&
+         step == distance(before.m, after.m) && step == distance(before.v, after.v);
+}
+
+// fn(run) for stretches of parameters that are stepped over together: flat, named after the first.
+template <typename Fn>
+void each_run(const std::vector<Parameter>& parameters, const Fn& fn) {
+  for (size_t begin = 0; begin < parameters.size();) {
+    size_t last = begin;
+    while (last + 1 < parameters.size() && continues(parameters[last], parameters[last + 1])) {
+      ++last;
+    }
+    Parameter run = parameters[begin];
+    const Parameter& end = parameters[last];
+    const int64_t n = (end.value.raw() - run.value.raw()) / static_cast<int64_t>(sizeof(float)) +
+                      end.value.numel();
+    for (Tensor* t : {&run.value, &run.grad, &run.m, &run.v}) {
+      *t = begin == last ? flat(*t)
+                         : Tensor(t->storage(), Dtype::f32, {n},
+                                  static_cast<size_t>(t->raw() - t->storage()->data()));
+    }
+    fn(run);
+    begin = last + 1;
+  }
+}
 
 double gradient_norm(const backend::ExecutionContext& ctx, const std::vector<Parameter>& parameters) {
   backend::ArenaScope scope(*ctx.arena);
   const Tensor total = ctx.make(Dtype::f32, {1});
   ops::fill(ctx, {.value = 0, .out = total});
-  for (const Parameter& p : parameters) {
-    ops::sum_squares(ctx, {.x = p.grad, .out = total});
-  }
+  each_run(parameters,
+           [&](const Parameter& run) { ops::sum_squares(ctx, {.x = run.grad, .out = total}); });
   float squares = 0;
   backend::download(ctx, total, std::as_writable_bytes(std::span(&squares, 1)));
   return std::sqrt(static_cast<double>(squares));
@@ -31,14 +85,26 @@ double gradient_norm(const backend::ExecutionContext& ctx, const std::vector<Par
 }  // namespace
 
 Parameter make_parameter(const backend::ExecutionContext& ctx, std::string name, const Tensor& value) {
-  OB_REQUIRE(value.dtype() == Dtype::f32 && value.is_contiguous(), InvalidArgument, "{}: parameters are contiguous f32, not {}",
-             name, to_string(value));
-  const Shape& shape = value.shape();
-  return {.name = std::move(name),
-          .value = value,
-          .grad = cleared(ctx, shape),
-          .m = cleared(ctx, shape),
-          .v = cleared(ctx, shape)};
+  return make_parameters(ctx, {{std::move(name), value}}).front();
+}
+
+std::vector<Parameter> make_parameters(const backend::ExecutionContext& ctx,
+                                       const std::vector<NamedTensor>& values) {
+  std::map<const Storage*, Twins> twins;
+  std::vector<Parameter> out;
+  for (const NamedTensor& named : values) {
+    const Storage* storage = named.value.storage().get();
+    auto at = twins.find(storage);
+    if (at == twins.end()) {
+      const size_t bytes = (storage->bytes() + sizeof(float) - 1) / sizeof(float) * sizeof(float);
+      at = twins
+               .emplace(storage,
+                        Twins{cleared(ctx, bytes), cleared(ctx, bytes), cleared(ctx, bytes)})
+               .first;
+    }
+    out.push_back(parameter_in(at->second, named.name, named.value));
+  }
+  return out;
 }
 
 double adamw_step(const backend::ExecutionContext& ctx, std::vector<Parameter>& parameters, const AdamwOptions& options,
@@ -46,11 +112,11 @@ double adamw_step(const backend::ExecutionContext& ctx, std::vector<Parameter>& 
   const double norm = gradient_norm(ctx, parameters) * grad_scale;
   if (std::isfinite(norm)) {
     const double clip = options.clip_norm > 0 && norm > options.clip_norm ? options.clip_norm / norm : 1;
-    for (Parameter& p : parameters) {
-      ops::adamw(ctx, {.param = flat(p.value),
-                       .grad = flat(p.grad),
-                       .m = flat(p.m),
-                       .v = flat(p.v),
+    each_run(parameters, [&](const Parameter& p) {
+      ops::adamw(ctx, {.param = p.value,
+                       .grad = p.grad,
+                       .m = p.m,
+                       .v = p.v,
                        .lr = lr * p.lr_scale,
                        .beta1 = options.beta1,
                        .beta2 = options.beta2,
@@ -58,11 +124,9 @@ double adamw_step(const backend::ExecutionContext& ctx, std::vector<Parameter>& 
                        .weight_decay = options.weight_decay,
                        .step = step,
                        .grad_scale = static_cast<float>(grad_scale * clip)});
-    }
+    });
   }
-  for (Parameter& p : parameters) {
-    ops::fill(ctx, {.value = 0, .out = flat(p.grad)});
-  }
+  each_run(parameters, [&](const Parameter& p) { ops::fill(ctx, {.value = 0, .out = p.grad}); });
   return norm;
 }
 

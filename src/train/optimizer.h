@@ -22,6 +22,15 @@ struct Parameter {
 // Gradient and moments cleared. `value` is shared, not copied: it is trained in place.
 Parameter make_parameter(const backend::ExecutionContext& ctx, std::string name, const Tensor& value);
 
+struct NamedTensor {
+  std::string name;
+  Tensor value;
+};
+// A parameter each. Where values lie side by side in one storage, as those of an adapter on a GPU
+// do, gradients and moments do so too, and a step over them is one launch instead of one a tensor.
+std::vector<Parameter> make_parameters(const backend::ExecutionContext& ctx,
+                                       const std::vector<NamedTensor>& values);
+
 struct AdamwOptions {
   float beta1 = 0.9f;
   float beta2 = 0.95f;

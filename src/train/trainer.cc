@@ -60,14 +60,20 @@ class Run {
   StepReport step() {
     const int64_t number = state_.step + 1;
     LossSum total;
-    Random seeds(options_.seed * 0x9e3779b97f4a7c15ull + static_cast<uint64_t>(number));
-    for (int32_t i = 0; i < options_.accumulation; ++i) {
+    Random random(options_.seed * 0x9e3779b97f4a7c15ull + static_cast<uint64_t>(number));
+    std::vector<uint64_t> seeds(static_cast<size_t>(options_.accumulation));
+    for (uint64_t& seed : seeds) {
+      seed = random.bits();
+    }
+    const auto most = static_cast<size_t>(std::max(1, task_.at_once()));
+    for (size_t i = 0; i < seeds.size(); i += most) {
       backend::ArenaScope scope(*ctx_.arena);
       autograd::Tape tape(ctx_);
       for (Parameter& p : task_.parameters()) {
         tape.watch(p.value, p.grad);
       }
-      const LossSum part = task_.micro_batch(Graph{ctx_, &tape}, seeds.bits());
+      const LossSum part = task_.micro_batches(
+          Graph{ctx_, &tape}, std::span(seeds).subspan(i, std::min(most, seeds.size() - i)));
       tape.backward();
       total.sum += part.sum;
       total.count += part.count;

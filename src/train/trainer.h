@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,13 @@ class TrainingTask {
   // Runs one micro-batch forward on g's tape and puts the gradient of the SUM of its losses into the
   // tape's targets (the loop calls backward and divides by the counts). Same seed, same batch.
   virtual LossSum micro_batch(const Graph& g, uint64_t seed) = 0;
+  // How many micro-batches of a step may run as one pass, where that is faster and memory allows.
+  virtual int32_t at_once() const { return 1; }
+  // Up to at_once() micro-batches as one: the sums of their losses and gradients, up to rounding.
+  virtual LossSum micro_batches(const Graph& g, std::span<const uint64_t> seeds) {
+    OB_CHECK(seeds.size() == 1);
+    return micro_batch(g, seeds.front());
+  }
   // Held-out losses without a tape; nullopt when there is no held-out part.
   virtual std::optional<LossSum> evaluate(const Graph& g) = 0;
 };

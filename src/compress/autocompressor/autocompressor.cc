@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "src/backend/transfer.h"
 #include "src/compress/embeddings.h"
+#include "src/model/adapter_device.h"
 
 namespace offbook::compress {
 namespace {
@@ -109,6 +111,18 @@ AutoWeights take_autocompressor(const CompressorWeights& weights,
           .summary = take_f32(weights, kSummary,
                               {settings.get_int("summary_tokens", 1, 4096), config.hidden}),
           .carry = mode == "accumulate" ? Carry::accumulate : Carry::replace};
+}
+
+AutoWeights on_device(const backend::ExecutionContext& ctx, const AutoWeights& autocompressor) {
+  return {.lora = model::on_device(ctx, autocompressor.lora),
+          .summary = backend::to_device(ctx, autocompressor.summary),
+          .carry = autocompressor.carry};
+}
+
+AutoWeights on_host(const backend::ExecutionContext& ctx, const AutoWeights& autocompressor) {
+  return {.lora = model::on_host(ctx, autocompressor.lora),
+          .summary = model::on_host(ctx, autocompressor.summary),
+          .carry = autocompressor.carry};
 }
 
 std::vector<AutoOutput> run_segments(const Graph& g, const model::Llama& model,

@@ -38,6 +38,9 @@ AutoWeights new_autocompressor(const backend::ExecutionContext& ctx, const BaseM
 void put_autocompressor(const AutoWeights& autocompressor, CompressorWeights& weights);
 // Corrupt where names, shapes or settings do not fit the model.
 AutoWeights take_autocompressor(const CompressorWeights& weights, const model::ModelConfig& config);
+// With its tensors on ctx's device, and copies on the CPU; the same tensors where ctx is the CPU.
+AutoWeights on_device(const backend::ExecutionContext& ctx, const AutoWeights& autocompressor);
+AutoWeights on_host(const backend::ExecutionContext& ctx, const AutoWeights& autocompressor);
 
 // One segment of a pass.
 struct AutoSegment {

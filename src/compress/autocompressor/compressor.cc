@@ -40,7 +40,7 @@ AutoCompressor::AutoCompressor(const backend::ExecutionContext& ctx, const BaseM
                    .needs_training = true,
                    .weights_hash = hash_of(weights)},
       weights_(weights),
-      auto_(take_autocompressor(weights, base.llama.config())),
+      auto_(on_device(ctx, take_autocompressor(weights, base.llama.config()))),
       writer_(std::make_unique<model::Llama>(
           ctx, base.llama.config(),
           model::merged(ctx, base.llama.weights(), auto_.lora, merged_type(ctx)))) {}
@@ -137,7 +137,8 @@ void AutoCompressor::write(const backend::ExecutionContext& ctx, std::span<Job* 
   }
   const std::vector<int32_t> filler = filling(rows, 1);
   segments.push_back({.tokens = filler});
-  const std::vector<AutoOutput> outputs = run_segments({ctx}, *writer_, auto_, segments, {});
+  const std::vector<AutoOutput> outputs =
+      run_segments({ctx}, *writer_, auto_, segments, {.activations = ctx.activations()});
   for (size_t i = 0; i < jobs.size(); ++i) {
     const Tensor half = ctx.make(Dtype::bf16, outputs[i].vectors.shape());
     ops::copy(ctx, {.x = outputs[i].vectors, .out = half});

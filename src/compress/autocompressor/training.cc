@@ -205,7 +205,8 @@ class Measure {
           .tokens = tokens,
           .summary = (static_cast<int32_t>(tokens.size()) + options_.ratio - 1) / options_.ratio};
       const AutoOutput out =
-          run_segments(g, base_, weights_, std::span(&segment, 1), {.lora = &weights_.lora})
+          run_segments(g, base_, weights_, std::span(&segment, 1),
+                       {.lora = &weights_.lora, .activations = ctx_.activations()})
               .front();
       before = carried(g, weights_.carry, before, out.vectors);
     }
@@ -218,10 +219,10 @@ class Measure {
     std::vector<int32_t> tokens(lead.begin(), lead.end());
     tokens.insert(tokens.end(), text.begin(), text.end());
     const AutoSegment segment{.before = before, .tokens = tokens};
-    const Tensor hidden =
-        run_segments(g, base_, weights_, std::span(&segment, 1), {.lora = &weights_.lora})
-            .front()
-            .text;
+    const Tensor hidden = run_segments(g, base_, weights_, std::span(&segment, 1),
+                                       {.lora = &weights_.lora, .activations = ctx_.activations()})
+                              .front()
+                              .text;
     const ScoredText scored{.tokens = tokens,
                             .first_target = static_cast<int32_t>(lead.size()) + 1};
     return score_texts(g, hidden, base_.weights().lm_head, std::span(&scored, 1)).front().mean();

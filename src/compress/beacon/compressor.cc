@@ -27,32 +27,30 @@ void copy_rows(const Tensor& from, int64_t begin, int64_t count, const Tensor& t
   }
 }
 
-// All rows a pass kept, as bf16 on the CPU.
+// All rows a pass kept, as bf16 on the CPU: converted there, downloaded at once.
 Tensor download_rows(const backend::ExecutionContext& ctx, const model::LayerKv& kv,
                      const model::ModelConfig& config) {
-  const Tensor out = empty_kv(config, kv.tokens(), Dtype::bf16);
-  for (int64_t layer = 0; layer < config.layers; ++layer) {
-    for (int which = 0; which < 2; ++which) {
-      backend::ArenaScope scope(*ctx.arena);
-      const Tensor& rows =
-          which == 0 ? kv.k[static_cast<size_t>(layer)] : kv.v[static_cast<size_t>(layer)];
-      const Tensor half = ctx.make(Dtype::bf16, rows.shape());
-      ops::copy(ctx, {.x = rows, .out = half});
-      const auto bytes = static_cast<size_t>(half.bytes());
-      backend::download(ctx, half, {out.raw() + (layer * 2 + which) * half.bytes(), bytes});
-    }
+  backend::ArenaScope scope(*ctx.arena);
+  const Shape rows{kv.tokens(), config.kv_heads, config.head_dim};
+  const Tensor there = ctx.make(Dtype::bf16, {config.layers * 2, rows[0], rows[1], rows[2]});
+  for (int64_t i = 0; i < config.layers * 2; ++i) {
+    const auto layer = static_cast<size_t>(i / 2);
+    ops::copy(ctx, {.x = i % 2 == 0 ? kv.k[layer] : kv.v[layer],
+                    .out = there.slice(0, i, i + 1).reshape(rows)});
   }
+  const Tensor out = empty_kv(config, kv.tokens(), Dtype::bf16);
+  backend::download(ctx, there, {out.raw(), static_cast<size_t>(out.bytes())});
   return out;
 }
 
-// The reverse, in the arena as f32: rows of a prior, its sink first.
+// The reverse, in the arena as the pass computes: rows of a prior, its sink first.
 model::LayerKv upload_rows(const backend::ExecutionContext& ctx, const Tensor& kv) {
   model::LayerKv out;
   const Shape rows{kv.dim(2), kv.dim(3), kv.dim(4)};
   for (int64_t layer = 0; layer < kv.dim(0); ++layer) {
     for (int64_t which = 0; which < 2; ++which) {
       const Tensor from = kv.slice(0, layer, layer + 1).slice(1, which, which + 1).reshape(rows);
-      const Tensor to = ctx.make(Dtype::f32, rows);
+      const Tensor to = ctx.make(ctx.activations(), rows);
       ops::copy(ctx, {.x = backend::to_device(ctx, from), .out = to});
       (which == 0 ? out.k : out.v).push_back(to);
     }
@@ -81,7 +79,7 @@ BeaconCompressor::BeaconCompressor(const backend::ExecutionContext& ctx, const B
                    .needs_training = true,
                    .weights_hash = hash_of(weights)},
       weights_(weights),
-      beacon_(take_beacon(weights, base.llama.config())),
+      beacon_(on_device(ctx, take_beacon(weights, base.llama.config()))),
       writer_(std::make_unique<model::Llama>(
           ctx, base.llama.config(),
           model::merged(ctx, base.llama.weights(), beacon_.lora, merged_type(ctx)))) {}
@@ -157,7 +155,8 @@ void BeaconCompressor::write(const backend::ExecutionContext& ctx,
   const std::vector<int32_t> filler = filling(row_count, kFillerRows);
   segments.push_back(
       {.tokens = filler, .ratio = static_cast<int32_t>(filler.size()), .keeps_sink = false});
-  const WrittenSlots written = write_slots({ctx}, *writer_, beacon_, segments, {});
+  const WrittenSlots written =
+      write_slots({ctx}, *writer_, beacon_, segments, {.activations = ctx.activations()});
   const Tensor rows = download_rows(ctx, written.kv, base_.llama.config());
   for (size_t i = 0; i < parts.size(); ++i) {
     int64_t from = written.ranges[i].begin;
@@ -190,7 +189,8 @@ void BeaconCompressor::write_behind_prior(const backend::ExecutionContext& ctx,
          .keeps_sink = false,
          .prior = {0, static_cast<int32_t>(all.dim(2))}},
         {.tokens = filler, .ratio = static_cast<int32_t>(filler.size()), .keeps_sink = false}};
-    const WrittenSlots written = write_slots({ctx}, *writer_, beacon_, segments, {.prior = &prior});
+    const WrittenSlots written = write_slots({ctx}, *writer_, beacon_, segments,
+                                             {.prior = &prior, .activations = ctx.activations()});
     copy_rows(download_rows(ctx, written.kv, config), 0, part.slots(), part.to->kv,
               part.first_slot);
   }
@@ -201,6 +201,7 @@ std::vector<CompressedContext> BeaconCompressor::compress(const backend::Executi
   std::vector<CompressedContext> out;
   out.reserve(requests.size());  // parts point into it
   std::vector<Part> waiting;
+  const int32_t most_rows = ctx.device() == Device::cuda ? kGpuPassRows : kPassRows;
   int32_t rows = 0;
   const auto flush = [&] {
     if (!waiting.empty()) {
@@ -217,7 +218,7 @@ std::vector<CompressedContext> BeaconCompressor::compress(const backend::Executi
       continue;
     }
     for (const Part& part : parts) {
-      if (rows + part.rows() > kPassRows) {
+      if (rows + part.rows() > most_rows) {
         flush();
       }
       rows += part.rows();

@@ -2,7 +2,9 @@
 #include <cmath>
 #include <cstring>
 
+#include "src/backend/testing_devices.h"
 #include "src/compress/beacon/training.h"
+#include "src/compress/beacon/weights.h"
 #include "src/model/golden.h"
 #include "src/model/import/weights.h"
 #include "src/train/lora_task.h"
@@ -95,13 +97,11 @@ TEST(BeaconSteps, FollowPyTorch) {
       golden->tensor("losses").data<float>(),
       golden->tensor("losses").data<float>() + golden->tensor("losses").numel());
   ASSERT_EQ(want.size(), 20u);
-  for (const backend::Backend backend :
-       {backend::Backend::reference, backend::best_cpu_backend()}) {
-    backend::ThreadPool pool(2);
-    backend::Arena arena;
-    const backend::ExecutionContext ctx{.backend = backend, .pool = &pool, .arena = &arena};
+  for (const std::string& name : backend::all_devices()) {
+    backend::ComputeDevice device({.name = name, .threads = 2});
+    const backend::ExecutionContext ctx = device.context(backend::Compute::f32);
     const model::Llama base(ctx, files.config, model::load_llama_weights(files));
-    BeaconWeights weights = weights_of(*golden, files.config.layers);
+    BeaconWeights weights = on_device(ctx, weights_of(*golden, files.config.layers));
     Scripted task(ctx, base, weights, windows_of(*golden));
     double worst = 0;
     train::train(ctx, real_file_system(), task,
@@ -111,7 +111,7 @@ TEST(BeaconSteps, FollowPyTorch) {
                    worst = std::max(worst, std::abs(report.loss - wanted) / wanted);
                    return true;
                  });
-    EXPECT_LE(worst, 1e-4) << backend::to_string(backend);
+    EXPECT_LE(worst, 1e-4) << name;
     RecordProperty("worst_relative_difference", fmt::format("{:.2e}", worst));
   }
 }

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "src/autograd/functional.h"
+#include "src/compress/beacon/window_memory.h"
 #include "src/compress/text_losses.h"
 #include "src/train/lora_task.h"
 
@@ -33,48 +33,6 @@ std::vector<int32_t> recall_places(int64_t context, const RecallOptions& options
         static_cast<int32_t>(random.below(static_cast<uint64_t>(context - options.length + 2))));
   }
   return out;
-}
-
-model::LayerKv joined(const Graph& g, const model::LayerKv& a, const model::LayerKv& b) {
-  model::LayerKv out;
-  for (size_t layer = 0; layer < a.k.size(); ++layer) {
-    out.k.push_back(autograd::concat_rows(g, a.k[layer], b.k[layer]));
-    out.v.push_back(autograd::concat_rows(g, a.v[layer], b.v[layer]));
-  }
-  return out;
-}
-
-struct WindowWrite {
-  Tokens context;
-  const std::vector<int32_t>& lengths;
-  int32_t ratio = 8;
-  bool is_behind_prior = false;
-};
-
-// Memory of a window's context: one sink and all slots, in order.
-model::LayerKv write_window(const Graph& g, const model::Llama& writer,
-                            const BeaconWeights& weights, const WindowWrite& window,
-                            const WriteOptions& options) {
-  std::vector<BeaconSegment> segments;
-  size_t at = 0;
-  for (const int32_t length : window.lengths) {
-    segments.push_back({.tokens = window.context.subspan(at, static_cast<size_t>(length)),
-                        .ratio = window.ratio,
-                        .keeps_sink = segments.empty()});
-    at += static_cast<size_t>(length);
-  }
-  if (!window.is_behind_prior) {
-    return write_slots(g, writer, weights, segments, options).kv;
-  }
-  model::LayerKv memory = write_slots(g, writer, weights, std::span(segments).first(1), options).kv;
-  for (size_t i = 1; i < segments.size(); ++i) {
-    WriteOptions behind = options;
-    behind.prior = &memory;
-    segments[i].prior = {0, static_cast<int32_t>(memory.tokens())};
-    memory =
-        joined(g, memory, write_slots(g, writer, weights, std::span(&segments[i], 1), behind).kv);
-  }
-  return memory;
 }
 
 void check(const BeaconTrainingOptions& o, const BeaconWeights& weights,
@@ -139,83 +97,126 @@ BeaconTask::BeaconTask(const backend::ExecutionContext& ctx, const model::Llama&
   parameters_.push_back(train::make_parameter(ctx, "slot.pool", weights_.pool));
 }
 
-train::LossSum beacon_window_loss(const Graph& g, const model::Llama& base,
-                                  const BeaconWeights& weights, const BeaconWindow& window,
-                                  const BeaconTrainingOptions& options) {
-  const Tokens all(window.tokens);
-  const auto context = static_cast<size_t>(sum_of(window.layout));
-  const model::LayerKv memory = write_window(
-      g, base, weights, {all.first(context), window.layout, window.ratio, window.is_behind_prior},
-      {.lora = &weights.lora,
-       .checkpointing = options.checkpointing,
-       .activations = options.activations});
-  const SlotRange slots{0, static_cast<int32_t>(memory.tokens())};
-  std::vector<ReadTask> tasks{{all.subspan(context), slots}};
-  std::vector<ScoredText> texts{{.tokens = tasks[0].tokens}};
+namespace {
+
+// A window's texts behind its memory: the continuation, then what it recalls.
+struct WindowTexts {
+  std::vector<std::vector<int32_t>> recalled;  // tokens that tasks borrow
+  float weight = 0;                            // of a recall loss
+};
+
+}  // namespace
+
+train::LossSum beacon_window_losses(const Graph& g, const model::Llama& base,
+                                    const BeaconWeights& weights,
+                                    std::span<const BeaconWindow> windows,
+                                    const BeaconTrainingOptions& options) {
+  const WindowMemories memories = write_windows(g, base, weights, windows,
+                                                {.lora = &weights.lora,
+                                                 .checkpointing = options.checkpointing,
+                                                 .activations = options.activations});
   const RecallOptions& recall = options.recall;
-  const double recall_targets =
-      static_cast<double>(window.recalls.size()) * (recall.length - recall.cue - 1);
-  // The recall losses' mean counts as `weight` times the continuation's mean.
-  const double continued = static_cast<double>(window.tokens.size() - context - 1);
-  const auto weight = window.recalls.empty()
-                          ? 0.0f
-                          : static_cast<float>(recall.weight * continued / recall_targets);
-  std::vector<std::vector<int32_t>> recalled;
-  for (const int32_t begin : window.recalls) {
-    recalled.push_back(recall_text(all.first(context), begin, recall));
-  }
-  for (const std::vector<int32_t>& text : recalled) {
-    tasks.push_back({text, slots});
-    texts.push_back({.tokens = text, .first_target = recall.cue + 1, .weight = weight});
+  std::vector<WindowTexts> own(windows.size());
+  std::vector<ReadTask> tasks;
+  std::vector<ScoredText> texts;
+  for (size_t i = 0; i < windows.size(); ++i) {
+    const BeaconWindow& window = windows[i];
+    const Tokens all(window.tokens);
+    const auto context = static_cast<size_t>(sum_of(window.layout));
+    const double recall_targets =
+        static_cast<double>(window.recalls.size()) * (recall.length - recall.cue - 1);
+    // The recall losses' mean counts as `weight` times the continuation's mean.
+    const double continued = static_cast<double>(window.tokens.size() - context - 1);
+    own[i].weight = window.recalls.empty()
+                        ? 0.0f
+                        : static_cast<float>(recall.weight * continued / recall_targets);
+    for (const int32_t begin : window.recalls) {
+      own[i].recalled.push_back(recall_text(all.first(context), begin, recall));
+    }
+    tasks.push_back({all.subspan(context), memories.ranges[i]});
+    texts.push_back({.tokens = tasks.back().tokens});
+    for (const std::vector<int32_t>& text : own[i].recalled) {
+      tasks.push_back({text, memories.ranges[i]});
+      texts.push_back({.tokens = text, .first_target = recall.cue + 1, .weight = own[i].weight});
+    }
   }
   const Tensor hidden = read_tasks(
-      g, base, memory, tasks,
+      g, base, memories.kv, tasks,
       {.pass = {.checkpointing = options.checkpointing}, .activations = options.activations});
   const auto losses = score_texts(g, hidden, base.weights().lm_head, texts);
-  train::LossSum out = losses[0];
-  for (size_t i = 1; i < losses.size(); ++i) {
-    out.sum += weight * losses[i].sum;
+  train::LossSum out;
+  size_t at = 0;
+  for (const WindowTexts& window : own) {
+    out.sum += losses[at].sum;
+    out.count += losses[at].count;
+    ++at;
+    for (size_t i = 0; i < window.recalled.size(); ++i) {
+      out.sum += window.weight * losses[at++].sum;
+    }
   }
   return out;
 }
 
-train::LossSum BeaconTask::micro_batch(const Graph& g, uint64_t seed) {
-  Random random(seed);
+train::LossSum beacon_window_loss(const Graph& g, const model::Llama& base,
+                                  const BeaconWeights& weights, const BeaconWindow& window,
+                                  const BeaconTrainingOptions& options) {
+  return beacon_window_losses(g, base, weights, std::span(&window, 1), options);
+}
+
+BeaconWindow BeaconTask::draw(Random& random) const {
+  BeaconWindow window{.layout = options_.layouts[random.below(options_.layouts.size())]};
+  window.ratio = weights_.ratios[choose(options_.ratio_shares, random)];
+  window.is_behind_prior =
+      window.layout.size() > 1 && random.uniform() < options_.behind_prior_share;
+  const int64_t context = sum_of(window.layout);
+  window.tokens = training_.draw(random, context + options_.continuation);
+  window.recalls = recall_places(context, options_.recall, random);
+  return window;
+}
+
+train::LossSum BeaconTask::run(const Graph& g, std::span<const BeaconWindow> windows) {
   train::LossSum total;
-  for (int32_t i = 0; i < options_.windows; ++i) {
-    BeaconWindow window{.layout = options_.layouts[random.below(options_.layouts.size())]};
-    window.ratio = weights_.ratios[choose(options_.ratio_shares, random)];
-    window.is_behind_prior =
-        window.layout.size() > 1 && random.uniform() < options_.behind_prior_share;
-    const int64_t context = sum_of(window.layout);
-    window.tokens = training_.draw(random, context + options_.continuation);
-    window.recalls = recall_places(context, options_.recall, random);
-    const train::LossSum part = beacon_window_loss(g, base_, weights_, window, options_);
+  const auto most = static_cast<size_t>(std::max(1, options_.at_once));
+  for (size_t i = 0; i < windows.size(); i += most) {
+    const autograd::GraphScope scope(g);
+    const train::LossSum part = beacon_window_losses(
+        g, base_, weights_, windows.subspan(i, std::min(most, windows.size() - i)), options_);
     total.sum += part.sum;
     total.count += part.count;
   }
   return total;
+}
+
+train::LossSum BeaconTask::micro_batches(const Graph& g, std::span<const uint64_t> seeds) {
+  std::vector<BeaconWindow> windows;
+  for (const uint64_t seed : seeds) {
+    Random random(seed);
+    for (int32_t i = 0; i < options_.windows; ++i) {
+      windows.push_back(draw(random));
+    }
+  }
+  return run(g, windows);
+}
+
+train::LossSum BeaconTask::micro_batch(const Graph& g, uint64_t seed) {
+  return micro_batches(g, std::span(&seed, 1));
 }
 
 std::optional<train::LossSum> BeaconTask::evaluate(const Graph& g) {
   if (held_out_.empty()) {
     return std::nullopt;
   }
-  train::LossSum total;
   const int64_t context = sum_of(options_.layouts.front());
+  std::vector<BeaconWindow> windows;
   for (size_t i = 0; i < held_out_.size(); ++i) {
-    backend::ArenaScope scope(*g.ctx.arena);
     Random random(i);
     const auto begin = held_out_[i].tokens.begin();
-    const BeaconWindow window{.tokens = {begin, begin + context + options_.continuation},
-                              .layout = options_.layouts.front(),
-                              .ratio = weights_.ratios[i % weights_.ratios.size()],
-                              .recalls = recall_places(context, options_.recall, random)};
-    const train::LossSum part = beacon_window_loss(g, base_, weights_, window, options_);
-    total.sum += part.sum;
-    total.count += part.count;
+    windows.push_back({.tokens = {begin, begin + context + options_.continuation},
+                       .layout = options_.layouts.front(),
+                       .ratio = weights_.ratios[i % weights_.ratios.size()],
+                       .recalls = recall_places(context, options_.recall, random)});
   }
-  return total;
+  return run(g, windows);
 }
 
 double BeaconTask::tokens_per_micro_batch() const {
@@ -243,10 +244,12 @@ class Measure {
     const Tokens context = context_of(window);
     const BeaconSegment segments[] = {{.tokens = context, .ratio = to.ratio},
                                       {.tokens = context_of(other), .ratio = to.ratio}};
-    const WrittenSlots slots = write_slots(g, base_, weights_, segments, {.lora = &weights_.lora});
+    const WrittenSlots slots = write_slots(
+        g, base_, weights_, segments, {.lora = &weights_.lora, .activations = ctx_.activations()});
     // No memory: the base's own sink alone (its row does not depend on the token behind it).
     const BeaconSegment first{.tokens = context.first(1)};
-    const WrittenSlots plain = write_raw(g, base_, std::span(&first, 1), {});
+    const WrittenSlots plain =
+        write_raw(g, base_, std::span(&first, 1), {.activations = ctx_.activations()});
     const SlotRange sink{0, 1};
     Random random(options_.seed);
     std::vector<Question> questions{
@@ -296,7 +299,8 @@ class Measure {
     std::vector<int32_t> tokens(reading.lead.begin(), reading.lead.end());
     tokens.insert(tokens.end(), reading.question.text.begin(), reading.question.text.end());
     const ReadTask task{tokens, reading.memory};
-    const Tensor hidden = read_tasks(g, base_, slots.kv, std::span(&task, 1), {});
+    const Tensor hidden =
+        read_tasks(g, base_, slots.kv, std::span(&task, 1), {.activations = ctx_.activations()});
     const ScoredText text{
         .tokens = tokens,
         .first_target = static_cast<int32_t>(reading.lead.size()) + reading.question.first_target};

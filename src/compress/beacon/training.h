@@ -1,6 +1,7 @@
 // Training a beacon: the writer learns slots from which the frozen base continues the text and
 // recalls parts of it.
 #pragma once
+#include <algorithm>
 #include <vector>
 
 #include "src/compress/beacon/beacon.h"
@@ -30,6 +31,9 @@ struct BeaconTrainingOptions {
   int32_t continuation = 512;
   RecallOptions recall;
   int32_t windows = 1;  // a micro-batch
+  // Windows that share a pass, in training and evaluation: one keeps memory and results as they are
+  // on a CPU, a GPU wants some 30,000 rows.
+  int32_t at_once = 1;
   model::Checkpointing checkpointing = model::Checkpointing::per_layer;
   Dtype activations = Dtype::f32;
 };
@@ -48,6 +52,11 @@ struct BeaconWindow {
 train::LossSum beacon_window_loss(const Graph& g, const model::Llama& base,
                                   const BeaconWeights& weights, const BeaconWindow& window,
                                   const BeaconTrainingOptions& options);
+// The same for windows that share their passes.
+train::LossSum beacon_window_losses(const Graph& g, const model::Llama& base,
+                                    const BeaconWeights& weights,
+                                    std::span<const BeaconWindow> windows,
+                                    const BeaconTrainingOptions& options);
 
 // Trains lora, slot and pool of `weights` in place. Loss of a window: mean continuation loss +
 // weight × mean recall loss; a step's loss is their mean over windows, weighted by continuation
@@ -63,6 +72,8 @@ class BeaconTask final : public train::TrainingTask {
 
   std::vector<train::Parameter>& parameters() override { return parameters_; }
   train::LossSum micro_batch(const Graph& g, uint64_t seed) override;
+  int32_t at_once() const override { return std::max(1, options_.at_once / options_.windows); }
+  train::LossSum micro_batches(const Graph& g, std::span<const uint64_t> seeds) override;
   // Losses of the held-out windows, ratios taking turns, in the first layout.
   std::optional<train::LossSum> evaluate(const Graph& g) override;
 
@@ -70,6 +81,9 @@ class BeaconTask final : public train::TrainingTask {
   double tokens_per_micro_batch() const;
 
  private:
+  BeaconWindow draw(Random& random) const;
+  train::LossSum run(const Graph& g, std::span<const BeaconWindow> windows);
+
   const model::Llama& base_;
   BeaconWeights& weights_;
   const TrainingText& training_;

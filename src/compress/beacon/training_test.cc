@@ -121,6 +121,45 @@ TEST_F(BeaconTrainingTest, GradientsReachEveryParameterAndAreRight) {
   }
 }
 
+TEST_F(BeaconTrainingTest, WindowsTogetherGiveWhatTheyGiveAlone) {
+  BeaconTrainingOptions options = small();
+  options.layouts = {{32}, {16, 24}, {16, 8, 12}};  // passes of one, two and three turns
+  options.behind_prior_share = 0.6;
+  BeaconWeights weights = fresh(true);
+  BeaconTask alone(tiny_.ctx, tiny_.llama, weights, text_, {}, options);
+  options.at_once = 8;
+  BeaconTask together(tiny_.ctx, tiny_.llama, weights, text_, {}, options);
+  ASSERT_EQ(together.at_once(), 8);
+  const std::vector<uint64_t> seeds{4, 5, 6, 7, 8, 9, 10, 11};
+  train::LossSum one_by_one;
+  for (const uint64_t seed : seeds) {
+    const train::LossSum part = gradients(alone, seed);  // added up
+    one_by_one.sum += part.sum;
+    one_by_one.count += part.count;
+  }
+  backend::ArenaScope scope(tiny_.arena);
+  autograd::Tape tape(tiny_.ctx);
+  for (train::Parameter& p : together.parameters()) {
+    tape.watch(p.value, p.grad);
+  }
+  const train::LossSum all = together.micro_batches({tiny_.ctx, &tape}, seeds);
+  tape.backward();
+  EXPECT_EQ(all.count, one_by_one.count);
+  EXPECT_NEAR(all.sum, one_by_one.sum, 1e-5 * one_by_one.sum);
+  for (size_t i = 0; i < together.parameters().size(); ++i) {
+    const Tensor& want = alone.parameters()[i].grad;
+    const Tensor& got = together.parameters()[i].grad;
+    double error = 0;
+    double norm = 0;
+    for (int64_t j = 0; j < want.numel(); ++j) {
+      const double d = got.data<float>()[j] - want.data<float>()[j];
+      error += d * d;
+      norm += static_cast<double>(want.data<float>()[j]) * want.data<float>()[j];
+    }
+    EXPECT_LE(error, 1e-8 * norm + 1e-12) << together.parameters()[i].name;
+  }
+}
+
 TEST_F(BeaconTrainingTest, LossFallsHeldOutTooAndTheBaseStays) {
   BeaconWeights weights = fresh();
   const auto held = held_text_.held_out(8, 64);

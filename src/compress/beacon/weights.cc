@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "src/backend/transfer.h"
 #include "src/base/random.h"
 #include "src/compress/embeddings.h"
+#include "src/model/adapter_device.h"
 
 namespace offbook::compress {
 namespace {
@@ -69,6 +71,20 @@ BeaconWeights take_beacon(const CompressorWeights& weights, const model::ModelCo
   out.slot = take_f32(weights, kSlots, {static_cast<int64_t>(out.ratios.size()), config.hidden});
   out.pool = take_f32(weights, kPool, {1});
   return out;
+}
+
+BeaconWeights on_device(const backend::ExecutionContext& ctx, const BeaconWeights& beacon) {
+  return {.lora = model::on_device(ctx, beacon.lora),
+          .ratios = beacon.ratios,
+          .slot = backend::to_device(ctx, beacon.slot),
+          .pool = backend::to_device(ctx, beacon.pool)};
+}
+
+BeaconWeights on_host(const backend::ExecutionContext& ctx, const BeaconWeights& beacon) {
+  return {.lora = model::on_host(ctx, beacon.lora),
+          .ratios = beacon.ratios,
+          .slot = model::on_host(ctx, beacon.slot),
+          .pool = model::on_host(ctx, beacon.pool)};
 }
 
 }  // namespace offbook::compress

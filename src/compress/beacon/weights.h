@@ -29,4 +29,8 @@ void put_beacon(const BeaconWeights& beacon, CompressorWeights& weights);
 // Corrupt where names, shapes or settings do not fit the model.
 BeaconWeights take_beacon(const CompressorWeights& weights, const model::ModelConfig& config);
 
+// With its tensors on ctx's device, and copies on the CPU; the same tensors where ctx is the CPU.
+BeaconWeights on_device(const backend::ExecutionContext& ctx, const BeaconWeights& beacon);
+BeaconWeights on_host(const backend::ExecutionContext& ctx, const BeaconWeights& beacon);
+
 }  // namespace offbook::compress

@@ -41,7 +41,8 @@ void run_train_compressor(Shell& shell, const TrainJobOptions& options) {
   auto progress = std::make_unique<Progress>(shell, "training", "steps");
   const auto began = std::chrono::steady_clock::now();
   const TrainJobResult result = compress::train_compressor(
-      engines.context(), real_file_system(), base, options, [&](const train::StepReport& report) {
+      engines.device_context(), real_file_system(), base, options,
+      [&](const train::StepReport& report) {
         progress->update(static_cast<double>(report.step), static_cast<double>(options.steps));
         shell.log({{"event", "train_compressor"},
                    {"step", report.step},

@@ -7,16 +7,13 @@
 namespace offbook::app {
 namespace {
 
-backend::Backend backend_named(const std::string& name) {
-  if (name == "auto" || name == "cpu") {
-    return backend::best_cpu_backend();
+model::GpuWeights gpu_weights_named(const std::string& name) {
+  if (name == "bf16") {
+    return model::GpuWeights::bf16;
   }
-  if (name == "reference") {
-    return backend::Backend::reference;
-  }
-  OB_REQUIRE(name == "cuda", InvalidArgument,
-             "--device is auto, cpu, reference or cuda, not \"{}\"", name);
-  OB_THROW(Unsupported, "--device cuda: this offbook was built without CUDA; use --device cpu");
+  OB_REQUIRE(name == "auto" || name == "stored", InvalidArgument,
+             "--gpu-weights is auto, bf16 or stored, not \"{}\"", name);
+  return name == "auto" ? model::GpuWeights::automatic : model::GpuWeights::as_stored;
 }
 
 constexpr int64_t kCacheTokens = 12'288;  // a full window of 8,192 and prompts that are kept
@@ -25,8 +22,31 @@ constexpr int64_t kCacheTokens = 12'288;  // a full window of 8,192 and prompts 
 
 Engines::Engines(const Shell& shell)
     : shell_(shell),
-      pool_(shell.options.threads > 0 ? shell.options.threads : backend::default_thread_count()),
-      backend_(backend_named(shell.options.device)) {}
+      device_({.name = shell.options.device,
+               .threads = shell.options.threads,
+               .gpu_memory_bytes = shell.options.gpu_memory_bytes}) {
+  if (!device_.note().empty()) {
+    shell_.note("{}", device_.note());
+  }
+  if (shell_.options.profile) {
+    profile_ = &device_.start_profile();
+  }
+  began_ = std::chrono::steady_clock::now();
+}
+
+Engines::~Engines() {
+  if (profile_ == nullptr) {
+    return;
+  }
+  try {
+    const std::chrono::duration<double, std::milli> wall =
+        std::chrono::steady_clock::now() - began_;
+    shell_.note("{}\n{}", device_.description(),
+                backend::profile_table(profile_->take(), wall.count()));
+  } catch (const Error& e) {  // a GPU that was lost: the error that ended the command says so
+    shell_.note("no profile: {}", e.what());
+  }
+}
 
 std::filesystem::path Engines::path_of(const std::string& name) const {
   FileSystem& fs = real_file_system();
@@ -42,9 +62,8 @@ std::filesystem::path Engines::path_of(const std::string& name) const {
 
 model::SentenceEncoder& Engines::encoder() {
   if (!encoder_) {
-    encoder_ = std::make_unique<model::SentenceEncoder>(real_file_system(),
-                                                        path_of(shell_.options.encoder), pool_,
-                                                        backend_, backend::Compute::bf16);
+    encoder_ = std::make_unique<model::SentenceEncoder>(
+        real_file_system(), path_of(shell_.options.encoder), inference());
   }
   return *encoder_;
 }
@@ -62,9 +81,8 @@ const std::string& Engines::encoder_fingerprint() {
 const model::LanguageModel& Engines::model() {
   if (!model_) {
     model_ = std::make_unique<model::LanguageModel>(
-        real_file_system(), path_of(shell_.options.model), pool_,
-        model::LanguageModelOptions{.backend = backend_,
-                                    .compute = backend::Compute::bf16,
+        real_file_system(), path_of(shell_.options.model), inference(),
+        model::LanguageModelOptions{.gpu_weights = gpu_weights_named(shell_.options.gpu_weights),
                                     .chat_template = shell_.options.chat_template,
                                     .fingerprint_cache = shell_.options.cache});
   }
@@ -74,7 +92,7 @@ const model::LanguageModel& Engines::model() {
 model::Decoder& Engines::decoder() {
   if (!decoder_) {
     const int64_t tokens = std::min<int64_t>(model().config().max_positions * 3 / 2, kCacheTokens);
-    decoder_.reset(new model::Decoder(model().make_decoder(pool_, tokens)));
+    decoder_.reset(new model::Decoder(model().make_decoder(inference(), tokens)));
   }
   return *decoder_;
 }
@@ -89,10 +107,6 @@ const ingest::TokenCounter& Engines::counter() {
 
 std::string Engines::tokenizers() {
   return model().fingerprint().family + "/" + encoder_fingerprint();
-}
-
-backend::ExecutionContext Engines::context() noexcept {
-  return {.backend = backend_, .compute = backend::Compute::f32, .pool = &pool_, .arena = &arena_};
 }
 
 OpenCorpus::OpenCorpus(const Shell& shell, Engines& engines, const std::string& name,

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "src/answer/answerer.h"
+#include "src/backend/compute_device.h"
 #include "src/ingest/tokenizer_counter.h"
 #include "src/model/language_model.h"
 #include "src/model/sentence_encoder.h"
@@ -17,6 +18,8 @@ namespace offbook::app {
 class Engines {
  public:
   explicit Engines(const Shell& shell);
+  // Shows the profile, where one was asked for.
+  ~Engines();
 
   model::SentenceEncoder& encoder();
   const std::string& encoder_fingerprint();
@@ -26,16 +29,23 @@ class Engines {
   const ingest::TokenCounter& counter();
   // Names both tokenisers.
   std::string tokenizers();
-  backend::ThreadPool& pool() noexcept { return pool_; }
-  backend::ExecutionContext context() noexcept;
+  backend::ThreadPool& pool() noexcept { return device_.pool(); }
+  // On the CPU, exact: for search.
+  backend::ExecutionContext context() { return device_.cpu_context(backend::Compute::f32); }
+  // On the device of --device: for training and compression.
+  backend::ExecutionContext device_context() {
+    return device_.context(device_.is_gpu() ? backend::Compute::bf16 : backend::Compute::f32);
+  }
+  const backend::ComputeDevice& device() const noexcept { return device_; }
 
  private:
   std::filesystem::path path_of(const std::string& name) const;
+  backend::ExecutionContext inference() { return device_.context(backend::Compute::bf16); }
 
   const Shell& shell_;
-  backend::ThreadPool pool_;
-  backend::Backend backend_;
-  backend::Arena arena_;
+  backend::ComputeDevice device_;  // before all that lives on it
+  backend::OpProfile* profile_ = nullptr;
+  std::chrono::steady_clock::time_point began_;
   std::unique_ptr<model::SentenceEncoder> encoder_;
   std::optional<std::string> encoder_fingerprint_;
   std::unique_ptr<model::LanguageModel> model_;

@@ -15,10 +15,19 @@ void add_global_options(CLI::App& app, Options& o) {
   app.add_option("--encoder", o.encoder, "sentence encoder: a name in --models, or a path")
       ->capture_default_str();
   app.add_option("--chat-template", o.chat_template, "chat form, where the model's is not known");
-  app.add_option("--device", o.device, "auto, cpu, reference or cuda")->capture_default_str();
+  app.add_option("--device", o.device, "auto, cpu, reference, cuda or cuda:N")
+      ->capture_default_str();
+  app.add_option("--gpu-memory", o.gpu_memory_bytes,
+                 "most GPU memory to take, as 8GiB; 0: what is free")
+      ->transform(CLI::AsSizeValue(false))
+      ->capture_default_str();
+  app.add_option("--gpu-weights", o.gpu_weights,
+                 "matrices on a GPU: bf16, stored (as in the file: less memory) or auto")
+      ->capture_default_str();
   app.add_option("--threads", o.threads, "threads; 0: as many as the machine has")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
+  app.add_flag("--profile", o.profile, "say at the end where the time of the models went");
   app.add_flag("--json", o.json, "results as JSON on standard output");
   app.add_flag("--quiet", o.quiet, "no progress and no notes");
   app.add_option("--log", o.log, "file that gets ids and timings of what was done, never text");

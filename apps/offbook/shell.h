@@ -21,6 +21,9 @@ struct Options {
   std::string encoder = "all-minilm-l6-v2";
   std::string chat_template;  // empty: the model's own
   std::string device = "auto";
+  uint64_t gpu_memory_bytes = 0;     // 0: what the card has free
+  std::string gpu_weights = "auto";  // or bf16, stored
+  bool profile = false;              // say where the time of passes went
   int threads = 0;  // 0: as many as the machine has
   bool json = false;
   bool quiet = false;

@@ -94,7 +94,8 @@ void add_training_workload(LearnJob& job, Workload& w) {
   }
   // A question's retrieval encodes its passages' sentences again: about eight passages.
   w.study.seconds_per_prompt = 8 * w.encode_seconds_per_passage;
-  w.rates = learn::measure_rates(job.engines.model(), job.engines.decoder(), job.engines.context());
+  w.rates = learn::measure_rates(job.engines.model(), job.engines.decoder(),
+                                 job.engines.device_context());
 }
 
 Forecast forecast_study_stage(const Workload& w) {
@@ -139,7 +140,7 @@ void run_train_stage(LearnJob& job) {
   const Prompts prompts(job);
   const learn::TrainOutcome r =
       learn::train_adapter(job.corpus, split_of(job), job.engines.model(), prompts.maker(),
-                           job.engines.context(), options);
+                           job.engines.device_context(), options);
   job.adapter = r.adapter;
   job.result["train"] = {{"adapter", r.adapter},
                          {"is_reused", r.is_reused},

@@ -1,0 +1,63 @@
+// Whole models at work on a device, timed: what the bench prints and the GPU bars judge. Weights
+// are random, of the shapes of known models; nothing needs a download.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "src/backend/compute_device.h"
+#include "src/model/llama.h"
+
+namespace offbook::bench {
+
+model::ModelConfig llama2_7b();
+model::ModelConfig llama31_8b();
+model::ModelConfig smollm2_135m();
+// "llama2_7b", "llama31_8b" or "smollm2".
+model::ModelConfig config_named(std::string_view name);
+
+// bf16 matrices of small random numbers, made in the memory of ctx's device.
+model::Llama random_model(const backend::ExecutionContext& ctx, const model::ModelConfig& config);
+
+// Device and model of a measurement.
+struct Bench {
+  backend::ComputeDevice& device;
+  const model::Llama& model;
+  backend::ExecutionContext ctx() const { return device.context(backend::Compute::bf16); }
+};
+
+// What a step of one sequence must read: bf16 matrices without the embedding table, and the cache.
+double decode_bytes(const Bench& bench, int64_t kept);
+// Bytes a millisecond of a large copy within the device, those read and those written.
+double copy_bytes_per_ms(const Bench& bench);
+
+// Milliseconds until the logits of the last token are on the host: the median of `runs` after one
+// more.
+double prefill_ms(const Bench& bench, int32_t tokens, int runs);
+
+// Milliseconds a greedy token with `kept` in the cache, as `ask` decodes: the median of `steps`.
+double decode_ms(const Bench& bench, int64_t kept, int steps);
+
+// Tokens a second of all rows together, each with `kept` of its own; `adapters` different ones of
+// rank 8 on q, k, v, o take turns (0: none).
+double batch_decode_rate(const Bench& bench, int rows, int64_t kept, int adapters, int steps);
+
+struct TrainingRate {
+  double tokens_per_second = 0;
+  double peak_gib = 0;  // of the GPU, taken by this program
+  std::string checkpointing;
+};
+
+// A LoRA of rank 8 on q, k, v, o: `batch` sequences of 4,096 tokens, all of them targets, a step.
+TrainingRate lora_rate(const Bench& bench, int batch, model::Checkpointing checkpointing,
+                       int steps);
+
+// The beacon of the pre-study: rank 64 on all matrices, 16 windows a step of 1,975 tokens written
+// on average, 512 read and four spans of 128 recalled; written and read tokens count.
+TrainingRate beacon_rate(const Bench& bench, int windows, int steps);
+
+// Source tokens a second of a writing pass of `batch` segments of 1,536 tokens and 50 slots.
+double compress_rate(const Bench& bench, int batch, int runs);
+
+}  // namespace offbook::bench

@@ -5,10 +5,12 @@
 #include <string>
 #include <vector>
 
-#include "src/learn/candidate.h"
+#include "src/ingest/candidate.h"
 #include "src/learn/staged_reader.h"
 
 namespace offbook::learn {
+
+using ingest::Candidate;
 
 // Not thread-safe. Keeps a few hundred tokens of the decoder's cache; the reader must outlive it.
 class QuestionWriter {

@@ -4,12 +4,18 @@
 #include <set>
 
 #include "src/ingest/content_hash.h"
+#include "src/ingest/rule_questions.h"
 #include "src/learn/question_set.h"
 #include "src/learn/question_writer.h"
-#include "src/learn/rule_questions.h"
 
 namespace offbook::learn {
 namespace {
+
+using ingest::AnswerSpan;
+using ingest::fault_of;
+using ingest::find_answer_spans;
+using ingest::rule_questions;
+using ingest::SeenQuestions;
 
 constexpr size_t kPassagesAtOnce = 4;  // with two model questions each, eight rows a decode step
 constexpr int64_t kWriterTokens = 60, kQuestionTokens = 40;

@@ -6,11 +6,13 @@
 #include <stop_token>
 #include <string>
 
-#include "src/learn/question_checks.h"
+#include "src/ingest/question_checks.h"
 #include "src/model/language_model.h"
 #include "src/store/corpus.h"
 
 namespace offbook::learn {
+
+using ingest::QuestionLimits;
 
 inline constexpr const char* kStageStudy = "study";
 

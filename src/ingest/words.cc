@@ -1,10 +1,10 @@
-#include "src/learn/words.h"
+#include "src/ingest/words.h"
 
 #include <algorithm>
 #include <array>
 #include <cctype>
 
-namespace offbook::learn {
+namespace offbook::ingest {
 namespace {
 
 bool is_space(char c) {
@@ -145,4 +145,4 @@ std::string lower_article(std::string_view text) {
   return out;
 }
 
-}  // namespace offbook::learn
+}  // namespace offbook::ingest

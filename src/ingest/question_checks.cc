@@ -1,13 +1,13 @@
-#include "src/learn/question_checks.h"
+#include "src/ingest/question_checks.h"
 
 #include <algorithm>
 #include <array>
 #include <iterator>
 
-#include "src/learn/words.h"
+#include "src/ingest/words.h"
 #include "src/metrics/text_scores.h"
 
-namespace offbook::learn {
+namespace offbook::ingest {
 namespace {
 
 constexpr double kSameShare = 0.8;
@@ -90,4 +90,4 @@ bool SeenQuestions::add(const std::string& question, const std::string& answer) 
   return !is_known;
 }
 
-}  // namespace offbook::learn
+}  // namespace offbook::ingest

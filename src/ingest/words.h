@@ -7,7 +7,7 @@
 
 #include "src/records/document.h"
 
-namespace offbook::learn {
+namespace offbook::ingest {
 
 struct Word {
   std::string_view text;          // without punctuation around it
@@ -31,4 +31,4 @@ bool is_function_word(std::string_view word);  // articles, prepositions, conjun
 // "The committee" → "the committee"; names and "I" stay.
 std::string lower_article(std::string_view text);
 
-}  // namespace offbook::learn
+}  // namespace offbook::ingest

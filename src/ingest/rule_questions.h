@@ -3,9 +3,9 @@
 #include <string_view>
 #include <vector>
 
-#include "src/learn/candidate.h"
+#include "src/ingest/candidate.h"
 
-namespace offbook::learn {
+namespace offbook::ingest {
 
 // A stretch of a passage that is worth asking for: a name, a number with what it counts, a date, a
 // quotation. Never the first word of its sentence alone.
@@ -31,4 +31,4 @@ std::vector<AnswerSpan> find_answer_spans(std::string_view passage);
 // are passed over. Deterministic; linear.
 std::vector<Candidate> rule_questions(std::string_view passage);
 
-}  // namespace offbook::learn
+}  // namespace offbook::ingest

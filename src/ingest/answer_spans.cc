@@ -1,10 +1,10 @@
 #include <algorithm>
 
 #include "src/ingest/sentences.h"
-#include "src/learn/rule_questions.h"
-#include "src/learn/words.h"
+#include "src/ingest/rule_questions.h"
+#include "src/ingest/words.h"
 
-namespace offbook::learn {
+namespace offbook::ingest {
 namespace {
 
 constexpr size_t kMaxQuotationWords = 8;
@@ -158,4 +158,4 @@ std::vector<AnswerSpan> find_answer_spans(std::string_view passage) {
   return out;
 }
 
-}  // namespace offbook::learn
+}  // namespace offbook::ingest

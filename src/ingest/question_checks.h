@@ -6,9 +6,9 @@
 #include <unordered_set>
 #include <vector>
 
-#include "src/learn/candidate.h"
+#include "src/ingest/candidate.h"
 
-namespace offbook::learn {
+namespace offbook::ingest {
 
 struct QuestionLimits {
   int min_question_words = 3, max_question_words = 60;
@@ -34,4 +34,4 @@ class SeenQuestions {
   std::unordered_map<std::string, std::vector<std::vector<std::string>>> words_by_answer_;
 };
 
-}  // namespace offbook::learn
+}  // namespace offbook::ingest

@@ -1,13 +1,13 @@
-#include "src/learn/rule_questions.h"
+#include "src/ingest/rule_questions.h"
 
 #include <algorithm>
 #include <array>
 #include <optional>
 
 #include "src/ingest/sentences.h"
-#include "src/learn/words.h"
+#include "src/ingest/words.h"
 
-namespace offbook::learn {
+namespace offbook::ingest {
 namespace {
 
 constexpr size_t kMinWords = 5, kMaxWords = 45;
@@ -115,8 +115,12 @@ class SentenceRules {
             std::all_of(words_.begin(), words_.begin() + static_cast<std::ptrdiff_t>(end),
                         [](const Word& w) { return begins_with_capital(w.text); }));
   }
-  static Made make(std::string question, std::string answer, const char* rule) {
-    return Candidate{std::move(question), std::move(answer), rule, Example::Source::by_rule};
+  Made make(std::string question, std::string answer, const char* rule) const {
+    return Candidate{.question = std::move(question),
+                     .answer = std::move(answer),
+                     .sentence = sentence_,
+                     .rule = rule,
+                     .source = Example::Source::by_rule};
   }
 
   Made who_did() const {
@@ -273,4 +277,4 @@ std::vector<Candidate> rule_questions(std::string_view passage) {
   return out;
 }
 
-}  // namespace offbook::learn
+}  // namespace offbook::ingest

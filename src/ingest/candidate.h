@@ -5,13 +5,14 @@
 
 #include "src/records/context.h"
 
-namespace offbook::learn {
+namespace offbook::ingest {
 
 struct Candidate {
   std::string question;
   std::string answer;
+  ByteSpan sentence;  // of the passage, that it was made from; empty where a model wrote it
   std::string rule;  // which rule made it, or chose the answer: "cloze", "who", …; for inspection
   Example::Source source = Example::Source::by_rule;
 };
 
-}  // namespace offbook::learn
+}  // namespace offbook::ingest

@@ -1,6 +1,7 @@
 // train-compressor
 #include "apps/offbook/commands.h"
 #include "apps/offbook/engines.h"
+#include "apps/offbook/mixed_training.h"
 
 #include <memory>
 
@@ -74,17 +75,17 @@ void run_train_compressor(Shell& shell, const TrainJobOptions& options) {
 
 void add_options(CLI::App& command, TrainJobOptions& o) {
   command.add_option("method", o.method, "beacon or autocompressor")->required();
-  command.add_option("--text", o.text, "training text: .txt, .jsonl or .jsonl.zst files")
-      ->required();
-  command.add_option("--held-out", o.held_out, "text of other documents, to measure on")
-      ->required();
+  command.add_option("--text", o.text, "training text: .txt, .jsonl or .jsonl.zst files");
+  command.add_option("--held-out", o.held_out, "text of other documents, to measure on");
   command.add_option("--out", o.out, "weights file to write")->required();
   command.add_option("--text-share", o.text_share, "share of the training documents that is read")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   command.add_option("--max-tokens", o.max_tokens, "tokens of training text read at most")
       ->capture_default_str();
-  command.add_option("--steps", o.steps)->check(CLI::PositiveNumber)->capture_default_str();
+  command.add_option("--steps", o.steps, "0, on shards: measure what --from names")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   command.add_option("--accumulation", o.accumulation, "windows a step")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
@@ -120,18 +121,45 @@ void add_options(CLI::App& command, TrainJobOptions& o) {
                    "keep one layer's activations at a time: slower by a third");
 }
 
+// What both forms of the command name.
+MixedTraining with_shared(MixedTraining mixed, const TrainJobOptions& o) {
+  OB_REQUIRE(o.method == "beacon", InvalidArgument, "--shards trains a beacon, not {}",
+             printable(o.method));
+  mixed.job.out = o.out;
+  mixed.job.steps = o.steps;
+  mixed.job.accumulation = o.accumulation;
+  mixed.job.lr = o.lr;
+  mixed.job.rank = o.rank;
+  mixed.job.seed = o.seed;
+  mixed.job.saves_memory = o.saves_memory;
+  mixed.job.held_out_windows = o.held_out_windows;
+  mixed.job.figures.context = o.context;
+  mixed.job.figures.continuation = o.continuation;
+  return mixed;
+}
+
 }  // namespace
 
 void add_train_compressor(CLI::App& app, Shell& shell) {
   const auto options = std::make_shared<TrainJobOptions>();
+  const auto mixed = std::make_shared<MixedTraining>();
   CLI::App* command = add_command(app, shell, "train-compressor",
                                   "Train the weights of a compression method for the model.",
                                   "  offbook train-compressor beacon --text books.jsonl.zst "
                                   "--held-out other.jsonl.zst --out beacon.safetensors\n"
                                   "  offbook train-compressor autocompressor --steps 300 --text "
-                                  "a.txt b.txt --held-out c.jsonl --out auto.safetensors",
-                                  [&shell, options] { run_train_compressor(shell, *options); });
+                                  "a.txt b.txt --held-out c.jsonl --out auto.safetensors\n"
+                                  "  offbook train-compressor beacon --shards shards "
+                                  "--held-out-shards held_out --out beacon.safetensors",
+                                  [&shell, options, mixed] {
+                                    if (mixed->job.shards.empty()) {
+                                      run_train_compressor(shell, *options);
+                                    } else {
+                                      run_mixed_training(shell, with_shared(*mixed, *options));
+                                    }
+                                  });
   add_options(*command, *options);
+  add_mixed_options(*command, *mixed);
 }
 
 }  // namespace offbook::app

@@ -17,6 +17,7 @@ void add_check(CLI::App& app, Shell& shell);     // check, rollback
 void add_transfer(CLI::App& app, Shell& shell);  // export, import
 void add_models(CLI::App& app, Shell& shell);
 void add_train_compressor(CLI::App& app, Shell& shell);
+void add_data(CLI::App& app, Shell& shell);  // data build
 void add_completion(CLI::App& app, Shell& shell);
 
 // A command with its one line of help and its examples, which runs `run` when it is asked for.

@@ -7,7 +7,7 @@
 
 namespace offbook::compress::testing_models {
 
-// Token 0 is the sink, byte b is token b + 16.
+// Token 0 is the sink, 1 and 2 are ChatML's, byte b is token b + 16.
 class ByteTokenizer final : public text::Tokenizer {
  public:
   ByteTokenizer() : vocabulary_(pieces(), {}, {}) {}
@@ -36,7 +36,7 @@ class ByteTokenizer final : public text::Tokenizer {
   static std::vector<std::string> pieces() {
     std::vector<std::string> out;
     for (int i = 0; i < kSize; ++i) {
-      out.push_back(fmt::format("<{}>", i));
+      out.push_back(i == 1 ? "<|im_start|>" : i == 2 ? "<|im_end|>" : fmt::format("<{}>", i));
     }
     return out;
   }

@@ -17,7 +17,7 @@ std::vector<train::LossSum> score_texts(const Graph& g, const Tensor& hidden, co
     for (int32_t i = text.first_target; i < n; ++i) {
       rows.push_back(begin + i - 1);
       targets.push_back(text.tokens[static_cast<size_t>(i)]);
-      weights.push_back(text.weight);
+      weights.push_back(text.weight * (i == text.first_target ? text.first_weight : 1));
     }
     begin += n;
   }

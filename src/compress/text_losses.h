@@ -16,6 +16,7 @@ struct ScoredText {
   std::span<const int32_t> tokens;
   int32_t first_target = 1;  // ≥ 1: each token is predicted from the one before it
   float weight = 1;          // × its losses and their gradient
+  float first_weight = 1;    // × besides, for the first target alone
 };
 
 // `hidden` [sum of lengths, hidden] holds the texts one behind another. Returns each text's losses,

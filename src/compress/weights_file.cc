@@ -8,6 +8,7 @@
 
 #include "src/base/error.h"
 #include "src/base/float16.h"
+#include "src/compress/packed_factors.h"
 #include "src/model/import/safetensors.h"
 
 namespace offbook::compress {
@@ -35,9 +36,32 @@ class Hash {
   std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state_;
 };
 
-std::string lora_name(size_t layer, int target, char factor) {
-  return fmt::format("lora.layers.{}.{}.{}", layer,
+std::string lora_name(const std::string& prefix, size_t layer, int target, char factor) {
+  return fmt::format("{}.layers.{}.{}.{}", prefix, layer,
                      model::to_string(static_cast<model::LoraTarget>(target)), factor);
+}
+
+std::string packed_name(const std::string& name, int bits) {
+  return fmt::format("{}.q{}", name, bits);
+}
+
+// In how many bits a tensor is there packed; 0: it is not.
+int packed_bits(const CompressorWeights& weights, const std::string& name) {
+  for (const int bits : {8, 4}) {
+    if (weights.tensors.contains(packed_name(name, bits))) {
+      return bits;
+    }
+  }
+  return 0;
+}
+
+bool has_factor(const CompressorWeights& weights, const std::string& name) {
+  return weights.tensors.contains(name) || packed_bits(weights, name) != 0;
+}
+
+// "rank" of the writer's adapter "lora", "reader_rank" of one named "reader".
+std::string setting(const std::string& prefix, const char* name) {
+  return prefix == "lora" ? name : prefix + "_" + name;
 }
 
 Tensor as_bf16(const Tensor& t) {
@@ -142,42 +166,45 @@ CompressorWeights load_weights(FileSystem& fs, const std::filesystem::path& path
              "this model",
              path.string(), printable(weights.base.model), base.model);
   for (const model::SafetensorsInfo& info : file->tensors()) {
-    OB_REQUIRE(info.dtype == Dtype::f32 || info.dtype == Dtype::bf16, Corrupt,
-               "{}: tensor {} is {}, wanted F32 or BF16", file->file(), printable(info.name),
-               printable(info.dtype_name));
+    OB_REQUIRE(info.dtype == Dtype::f32 || info.dtype == Dtype::bf16 || info.dtype == Dtype::u8,
+               Corrupt, "{}: tensor {} is {}, wanted F32, BF16 or U8", file->file(),
+               printable(info.name), printable(info.dtype_name));
     weights.tensors[info.name] = file->tensor(info.name);
   }
   return weights;
 }
 
-void put_lora(const model::LoraAdapter& adapter, CompressorWeights& weights) {
-  weights.settings["rank"] = adapter.rank;
-  weights.settings["alpha"] = adapter.alpha;
+void put_lora(const model::LoraAdapter& adapter, CompressorWeights& weights,
+              const std::string& prefix) {
+  weights.settings[setting(prefix, "rank")] = adapter.rank;
+  weights.settings[setting(prefix, "alpha")] = adapter.alpha;
   for (size_t layer = 0; layer < adapter.layers.size(); ++layer) {
     for (int t = 0; t < model::kLoraTargets; ++t) {
       const model::LoraPair& pair = adapter.layers[layer][static_cast<size_t>(t)];
       if (pair.a.defined()) {
-        weights.tensors[lora_name(layer, t, 'a')] = as_bf16(pair.a);
-        weights.tensors[lora_name(layer, t, 'b')] = as_bf16(pair.b);
+        weights.tensors[lora_name(prefix, layer, t, 'a')] = as_bf16(pair.a);
+        weights.tensors[lora_name(prefix, layer, t, 'b')] = as_bf16(pair.b);
       }
     }
   }
 }
 
-model::LoraAdapter take_lora(const CompressorWeights& weights, const model::ModelConfig& config) {
+model::LoraAdapter take_lora(const CompressorWeights& weights, const model::ModelConfig& config,
+                             const std::string& prefix) {
   const JsonFields settings(weights.settings, "compressor settings");
-  model::LoraAdapter adapter{.rank = settings.get_int("rank", 1, 4096),
-                             .alpha = static_cast<float>(settings.get_float("alpha", 1e-6, 1e6)),
-                             .base = weights.base};
+  model::LoraAdapter adapter{
+      .rank = settings.get_int(setting(prefix, "rank"), 1, 4096),
+      .alpha = static_cast<float>(settings.get_float(setting(prefix, "alpha"), 1e-6, 1e6)),
+      .base = weights.base};
   adapter.layers.resize(static_cast<size_t>(config.layers));
   for (size_t layer = 0; layer < adapter.layers.size(); ++layer) {
     for (int t = 0; t < model::kLoraTargets; ++t) {
-      const std::string a = lora_name(layer, t, 'a');
-      if (weights.tensors.contains(a)) {
+      const std::string a = lora_name(prefix, layer, t, 'a');
+      if (has_factor(weights, a)) {
         const Shape shape = model::target_shape(config, static_cast<model::LoraTarget>(t));
         adapter.layers[layer][static_cast<size_t>(t)] = {
             take_f32(weights, a, {adapter.rank, shape[1]}),
-            take_f32(weights, lora_name(layer, t, 'b'), {shape[0], adapter.rank})};
+            take_f32(weights, lora_name(prefix, layer, t, 'b'), {shape[0], adapter.rank})};
       }
     }
   }
@@ -185,11 +212,18 @@ model::LoraAdapter take_lora(const CompressorWeights& weights, const model::Mode
 }
 
 Tensor take_f32(const CompressorWeights& weights, const std::string& name, const Shape& shape) {
+  Tensor out;
   const auto at = weights.tensors.find(name);
-  OB_REQUIRE(at != weights.tensors.end(), Corrupt, "compressor weights: no tensor {}", name);
-  OB_REQUIRE(at->second.shape() == shape, Corrupt, "compressor weights: {} is {}, wanted {}", name,
-             to_string(at->second), to_string(shape));
-  Tensor out = as_f32(at->second);
+  if (at != weights.tensors.end()) {
+    OB_REQUIRE(at->second.shape() == shape && at->second.dtype() != Dtype::u8, Corrupt,
+               "compressor weights: {} is {}, wanted {}", name, to_string(at->second),
+               to_string(shape));
+    out = as_f32(at->second);
+  } else {
+    const int bits = packed_bits(weights, name);
+    OB_REQUIRE(bits != 0, Corrupt, "compressor weights: no tensor {}", name);
+    out = unpack_factors(weights.tensors.at(packed_name(name, bits)), bits, shape);
+  }
   for (int64_t i = 0; i < out.numel(); ++i) {
     OB_REQUIRE(std::isfinite(out.data<float>()[i]), Corrupt,
                "compressor weights: {} holds a value that is not finite", name);

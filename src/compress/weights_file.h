@@ -21,7 +21,8 @@ struct CompressorWeights {
   int64_t tokens_seen = 0;
   nlohmann::json settings = nlohmann::json::object();  // of the method: rank, alpha, ratios, …
   nlohmann::json held_out = nlohmann::json::object();  // figures of its evaluation
-  std::map<std::string, Tensor> tensors;               // f32 or bf16, contiguous, on the CPU
+  std::map<std::string, Tensor>
+      tensors;  // f32 or bf16 (packed_factors.h: u8), contiguous, on the CPU
 };
 
 // XXH3-128 over method, base model, settings and tensors, as 32 hex digits: what contexts carry.
@@ -42,10 +43,13 @@ CompressorWeights load_weights(FileSystem& fs, const std::filesystem::path& path
 
 // The adapter's factors as bf16 tensors "lora.layers.3.q_proj.a" …, and back as f32. Training
 // keeps f32; what is saved is rounded, so measure with what was loaded.
-void put_lora(const model::LoraAdapter& adapter, CompressorWeights& weights);
-model::LoraAdapter take_lora(const CompressorWeights& weights, const model::ModelConfig& config);
+// `prefix`: "lora", or "reader" for a second one.
+void put_lora(const model::LoraAdapter& adapter, CompressorWeights& weights,
+              const std::string& prefix = "lora");
+model::LoraAdapter take_lora(const CompressorWeights& weights, const model::ModelConfig& config,
+                             const std::string& prefix = "lora");
 
-// An f32 copy of a tensor; Corrupt unless it is there with this shape.
+// An f32 copy of a tensor, unpacked where it is packed; Corrupt unless it is there with this shape.
 Tensor take_f32(const CompressorWeights& weights, const std::string& name, const Shape& shape);
 
 }  // namespace offbook::compress

@@ -88,7 +88,7 @@ void check_whole(const Header& header, std::span<const std::byte> bytes, const W
   const Digest found = checksum_of(header, bytes.subspan(sizeof(Header)));
   OB_REQUIRE(found == header.checksum, Corrupt, "{}: checksum {} expected, the bytes give {}",
              where.at(48), to_hex(header.checksum), to_hex(found));
-  OB_REQUIRE(header.kind >= 1 && header.kind <= static_cast<uint32_t>(ArtefactKind::job_state),
+  OB_REQUIRE(header.kind >= 1 && header.kind <= static_cast<uint32_t>(ArtefactKind::training_shard),
              Unsupported, "{}: unknown kind of artefact {}", where.at(12), header.kind);
 }
 
@@ -160,6 +160,8 @@ std::string_view to_string(ArtefactKind kind) noexcept {
       return "adapter";
     case ArtefactKind::job_state:
       return "job state";
+    case ArtefactKind::training_shard:
+      return "training shard";
   }
   return "unknown";
 }

@@ -14,9 +14,15 @@
 namespace offbook::store {
 
 // Written into files: never renumber.
-enum class ArtefactKind : uint32_t { vectors = 1, context = 2, adapter = 3, job_state = 4 };
+enum class ArtefactKind : uint32_t {
+  vectors = 1,
+  context = 2,
+  adapter = 3,
+  job_state = 4,
+  training_shard = 5,  // of `data build`; never in a corpus
+};
 
-// "vectors", "context", "adapter", "job state".
+// "vectors", "context", "adapter", "job state", "training shard".
 std::string_view to_string(ArtefactKind kind) noexcept;
 
 struct NamedTensor {

@@ -68,8 +68,10 @@ void lay_out_slots(const BeaconWeights& weights, const BeaconSegment& segment, L
 void lay_out_raw(const BeaconSegment& segment, Layout& to) {
   const int32_t begin = to.rows;
   const auto kept_before = static_cast<int32_t>(to.keep.size());
-  to.keep.push_back(to.rows);
-  to.token(kSink);
+  if (segment.keeps_sink) {
+    to.keep.push_back(to.rows);
+    to.token(kSink);
+  }
   for (const int32_t id : segment.tokens) {
     to.keep.push_back(to.rows);
     to.token(id);

@@ -12,12 +12,18 @@ namespace offbook::compress {
 using autograd::Graph;
 
 // What training changes. The writer is the base model with `lora` at every position of the writing
-// pass; the reader is the base itself.
+// pass; the reader is the base, or the base with `reader`.
 struct BeaconWeights {
   model::LoraAdapter lora;
   std::vector<int32_t> ratios;  // those it was trained for, rising
   Tensor slot;                  // f32 [ratios, hidden]: input of a slot
   Tensor pool;                  // f32 [1]: × the mean embedding of the tokens a slot closes
+  model::LoraAdapter reader;    // of who reads slots; no layers: the base itself
+
+  // What passes that read slots run under; null: the base.
+  const model::LoraAdapter* reader_or_null() const {
+    return reader.layers.empty() ? nullptr : &reader;
+  }
 };
 
 // Index of the trained ratio nearest to this one (as a quotient): whose slot vector stands in.
@@ -60,7 +66,8 @@ struct WriteOptions {
 WrittenSlots write_slots(const Graph& g, const model::Llama& writer, const BeaconWeights& weights,
                          std::span<const BeaconSegment> segments, const WriteOptions& options);
 
-// Keys and values of the sink and plain tokens: raw text in the place of slots, for comparison.
+// Keys and values of the sink (where a segment keeps one; else its own first token is) and plain
+// tokens: raw text in the place of slots, for comparison.
 WrittenSlots write_raw(const Graph& g, const model::Llama& model,
                        std::span<const BeaconSegment> segments, const WriteOptions& options);
 

@@ -28,6 +28,7 @@ class BeaconCompressor final : public Compressor {
                                           std::span<const Request> requests) const override;
   std::vector<ContextPart> attach(std::span<const Attachment> contexts,
                                   const AttachOptions& options) const override;
+  const model::LoraAdapter* reader_adapter() const override { return beacon_.reader_or_null(); }
   const CompressorWeights& weights() const override { return weights_; }
 
  private:

@@ -12,6 +12,7 @@ namespace {
 
 constexpr char kSlots[] = "slot.vectors";
 constexpr char kPool[] = "slot.pool";
+constexpr char kReader[] = "reader";
 constexpr float kSlotNoise = 0.005f;  // embeddings of SmolLM2 have a deviation of about 0.13
 
 Tensor copy_of(const Tensor& t) {
@@ -46,6 +47,10 @@ BeaconWeights new_beacon(const backend::ExecutionContext& ctx, const BaseModel& 
   const model::ModelConfig& config = base.llama.config();
   BeaconWeights out{.lora = model::make_lora_adapter(config, init.lora), .ratios = init.ratios};
   out.lora.base = base.fingerprint;
+  if (init.reader.rank > 0) {
+    out.reader = model::make_lora_adapter(config, init.reader);
+    out.reader.base = base.fingerprint;
+  }
   const Tensor start = embedding_of(ctx, base, ",");
   out.slot = Tensor::empty(Dtype::f32, {static_cast<int64_t>(init.ratios.size()), config.hidden});
   Random random(init.seed ^ 0x736c6f7473ull);  // a stream of its own beside the adapter's
@@ -62,6 +67,9 @@ void put_beacon(const BeaconWeights& beacon, CompressorWeights& weights) {
   weights.method = "beacon";
   weights.settings["ratios"] = beacon.ratios;
   put_lora(beacon.lora, weights);
+  if (beacon.reader_or_null() != nullptr) {
+    put_lora(beacon.reader, weights, kReader);
+  }
   weights.tensors[kSlots] = copy_of(beacon.slot);
   weights.tensors[kPool] = copy_of(beacon.pool);
 }
@@ -70,6 +78,9 @@ BeaconWeights take_beacon(const CompressorWeights& weights, const model::ModelCo
   BeaconWeights out{.lora = take_lora(weights, config), .ratios = ratios_of(weights)};
   out.slot = take_f32(weights, kSlots, {static_cast<int64_t>(out.ratios.size()), config.hidden});
   out.pool = take_f32(weights, kPool, {1});
+  if (weights.settings.contains("reader_rank")) {
+    out.reader = take_lora(weights, config, kReader);
+  }
   return out;
 }
 

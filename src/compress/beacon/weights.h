@@ -15,6 +15,7 @@ struct BeaconInit {
                   model::LoraTarget::down}};
   std::vector<int32_t> ratios = {8, 16, 32};  // rising
   float pool = 0.3f;
+  model::LoraOptions reader{.rank = 0};  // rank 0: no adapter, the base reads
   uint64_t seed = 0;
 };
 
@@ -24,7 +25,8 @@ struct BeaconInit {
 BeaconWeights new_beacon(const backend::ExecutionContext& ctx, const BaseModel& base,
                          const BeaconInit& init);
 
-// Tensors slot.vectors, slot.pool and the adapter's; settings ratios, rank, alpha. Copies.
+// Tensors slot.vectors, slot.pool and the adapters'; settings ratios, rank, alpha, and reader_rank,
+// reader_alpha where a reader has an adapter. Copies.
 void put_beacon(const BeaconWeights& beacon, CompressorWeights& weights);
 // Corrupt where names, shapes or settings do not fit the model.
 BeaconWeights take_beacon(const CompressorWeights& weights, const model::ModelConfig& config);

@@ -3,6 +3,7 @@
 #include "src/compress/autocompressor/compressor.h"
 #include "src/compress/baselines/baselines.h"
 #include "src/compress/beacon/compressor.h"
+#include "src/compress/icae/compressor.h"
 #include "src/compress/quito/compressor.h"
 #include "src/compress/selective_context/compressor.h"
 
@@ -35,6 +36,7 @@ constexpr Method kMethods[] = {
     {"quito", ContextKind::text, false, make_untrained<QuitoCompressor>},
     {"beacon", ContextKind::kv_prefix, true, make_trained<BeaconCompressor>},
     {"autocompressor", ContextKind::soft_tokens, true, make_trained<AutoCompressor>},
+    {"icae", ContextKind::soft_tokens, true, make_trained<IcaeCompressor>},
 };
 
 }  // namespace

@@ -148,7 +148,8 @@ std::vector<AutoOutput> run_segments(const Graph& g, const model::Llama& model,
   for (size_t i = 0; i < segments.size(); ++i) {
     const int64_t text = rows.begins[i] + 1 + vectors_before(segments[i]);
     const int64_t end = text + static_cast<int64_t>(segments[i].tokens.size());
-    out.push_back({.text = hidden.slice(0, text, end)});
+    out.push_back({.text = hidden.slice(0, text, end),
+                   .text_and_before = hidden.slice(0, text - 1, end)});
     if (segments[i].summary > 0) {
       out.back().vectors = hidden.slice(0, end, end + segments[i].summary);
     }

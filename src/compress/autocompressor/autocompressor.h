@@ -52,6 +52,7 @@ struct AutoSegment {
 // Views of the pass's hidden states.
 struct AutoOutput {
   Tensor text;     // [tokens, hidden]
+  Tensor text_and_before;  // [1 + tokens, hidden]: the row in front, which predicts the first token
   Tensor vectors;  // [summary, hidden]; undefined when none were asked for
 };
 

@@ -6,6 +6,7 @@
 #include "src/backend/transfer.h"
 #include "src/base/float16.h"
 #include "src/compress/passes.h"
+#include "src/compress/soft_tokens.h"
 #include "src/ops/registry.h"
 
 namespace offbook::compress {
@@ -186,39 +187,17 @@ std::vector<CompressedContext> AutoCompressor::compress(const backend::Execution
 }
 
 void AutoCompressor::check_payload(const CompressedContext& context) const {
-  const Shape wanted{static_cast<int64_t>(context.slot_spans.size()), base_.llama.config().hidden};
-  OB_REQUIRE(context.soft_tokens.defined() && context.soft_tokens.dtype() == Dtype::bf16 &&
-                 context.soft_tokens.shape() == wanted,
-             InvalidArgument, "an autocompressor context of {} slots holds bf16 {}, not {}",
-             wanted[0], to_string(wanted), to_string(context.soft_tokens));
+  check_soft_payload(context, base_.llama.config().hidden);
 }
 
 std::vector<ContextPart> AutoCompressor::attach(std::span<const Attachment> contexts,
                                                 const AttachOptions& options) const {
-  std::vector<std::vector<int32_t>> slots;
-  int64_t total = 0;
   for (const Attachment& attachment : contexts) {
-    slots.push_back(attached_slots(attachment));
+    attached_slots(attachment);
     check_belongs(*this, base_, *attachment.context);
     check_payload(*attachment.context);
-    total += static_cast<int64_t>(slots.back().size());
   }
-  std::vector<ContextPart> parts;
-  if (total == 0) {
-    return parts;
-  }
-  if (!options.has_text_before) {
-    parts.push_back({.tokens = {0}});  // the sink that stood in front of every segment
-  }
-  const Tensor vectors = Tensor::empty(Dtype::bf16, {total, base_.llama.config().hidden});
-  int64_t at = 0;
-  for (size_t i = 0; i < slots.size(); ++i) {
-    for (const int32_t slot : slots[i]) {
-      copy_rows(contexts[i].context->soft_tokens, slot, 1, vectors, at++);
-    }
-  }
-  parts.push_back({.soft_tokens = vectors});
-  return parts;
+  return attach_soft_tokens(contexts, options, base_.llama.config().hidden);
 }
 
 }  // namespace offbook::compress

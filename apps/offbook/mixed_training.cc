@@ -136,7 +136,7 @@ void run_mixed_training(Shell& shell, MixedTraining o) {
   double training_seconds = 0;
   int64_t rows_after_first = 0;
   const MixedJobResult result =
-      compress::train_mixed_beacon(engines.context(), fs, base, o.job, [&](const MixedStep& s) {
+      compress::train_mixed_beacon(engines.device_context(), fs, base, o.job, [&](const MixedStep& s) {
         curve.add(s);
         if (first_step) {  // the first step of a run warms up
           training_seconds = std::chrono::duration<double>(Clock::now() - *first_step).count();

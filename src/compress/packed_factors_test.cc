@@ -36,7 +36,7 @@ TEST(PackedFactors, CostWhatTheirBitsSay) {
 
 TEST(PackedFactors, AFileOfThemIsReadBack) {
   testing_models::TinyModel tiny;
-  BeaconWeights beacon = new_beacon(tiny.ctx, tiny.base, {.reader = {.rank = 4}});
+  BeaconWeights beacon = new_beacon(tiny.ctx, tiny.base, {.reader_rank = 4});
   CompressorWeights weights{.base = tiny.base.fingerprint};
   put_beacon(beacon, weights);
   for (const int bits : {16, 8, 4}) {

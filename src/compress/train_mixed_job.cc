@@ -37,8 +37,7 @@ BeaconWeights first_weights(const backend::ExecutionContext& ctx, FileSystem& fs
   init.lora.rank = o.rank;
   init.lora.alpha = 2 * static_cast<float>(o.rank);
   init.lora.seed = o.seed;
-  init.reader = {
-      .rank = o.reader_rank, .alpha = 2 * static_cast<float>(o.reader_rank), .seed = o.seed + 1};
+  init.reader_rank = o.reader_rank;
   return new_beacon(ctx, base, init);
 }
 
@@ -66,7 +65,7 @@ MixedFigures measure_mixed(const backend::ExecutionContext& ctx, const model::Ll
   const ReadingModel model{.base = plain,
                            .weights = weights,
                            .reader = weights.reader_or_null(),
-                           .activations = Dtype::f32};
+                           .activations = ctx.activations()};
   MixedFigures out;
   if (o.held_out_windows >= 2) {
     const auto windows =
@@ -92,12 +91,13 @@ MixedJobResult train_mixed_beacon(const backend::ExecutionContext& ctx, FileSyst
   const model::Llama plain(ctx, base.llama.config(),
                            dequantised(ctx, base.llama.weights(), merged_type(ctx)));
   const BaseModel plain_base{plain, base.tokenizer, base.fingerprint};
-  BeaconWeights weights = first_weights(ctx, fs, plain_base, mix, o);
+  BeaconWeights weights = on_device(ctx, first_weights(ctx, fs, plain_base, mix, o));
   const TaskSampler sampler(training, mix);
   const TaskSampler watched(held_out, mix);
   MixedBeaconTask task(ctx, plain, weights, weights.reader_or_null(), sampler, &watched,
                        {.checkpointing = o.saves_memory ? model::Checkpointing::per_layer
-                                                        : model::Checkpointing::none});
+                                                        : model::Checkpointing::none,
+                        .activations = ctx.activations()});
   const nlohmann::json recipe = recipe_of(o, base, mix, training, held_out);
   MixedJobResult result{.weights = {.base = base.fingerprint, .recipe = recipe_hash(recipe)}};
   int64_t steps = 0;
@@ -125,13 +125,13 @@ MixedJobResult train_mixed_beacon(const backend::ExecutionContext& ctx, FileSyst
   if (result.training.end == train::TrainEnd::cancelled) {
     return result;
   }
-  put_beacon(weights, result.weights);
+  put_beacon(on_host(ctx, weights), result.weights);
   result.weights = with_packed_factors(result.weights, o.stored_bits);
   // Of runs before this one it is known how many steps they made.
   result.weights.tokens_seen = static_cast<int64_t>(
       static_cast<double>(result.rows) / static_cast<double>(std::max<int64_t>(1, steps)) *
       static_cast<double>(result.training.steps));
-  const BeaconWeights written = take_beacon(result.weights, base.llama.config());
+  const BeaconWeights written = on_device(ctx, take_beacon(result.weights, base.llama.config()));
   const MixedFigures figures = measure_mixed(ctx, plain, base.tokenizer, written, held_out, o);
   result.reading = figures.reading;
   result.questions = figures.questions;

@@ -4,6 +4,7 @@
 #include "src/base/file_system_memory.h"
 #include "src/compress/beacon/mixed_training.h"
 #include "src/compress/beacon/training.h"
+#include "src/compress/beacon/weights.h"
 #include "src/compress/registry.h"
 #include "src/compress/test_model.h"
 #include "src/compress/train_mixed_job.h"
@@ -174,8 +175,7 @@ TEST_F(MixedTest, AWholeMemoryReadsAsATrainingWindowDoes) {
 }
 
 TEST_F(MixedTest, GradientsReachWriterAndReader) {
-  BeaconWeights weights =
-      new_beacon(tiny_.ctx, tiny_.base, {.ratios = {4, 8}, .reader = {.rank = 2}});
+  BeaconWeights weights = new_beacon(tiny_.ctx, tiny_.base, {.ratios = {4, 8}, .reader_rank = 2});
   std::mt19937 rng(3);
   for (model::LoraAdapter* adapter : {&weights.lora, &weights.reader}) {
     for (auto& layer : adapter->layers) {

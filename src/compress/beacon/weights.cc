@@ -47,8 +47,11 @@ BeaconWeights new_beacon(const backend::ExecutionContext& ctx, const BaseModel& 
   const model::ModelConfig& config = base.llama.config();
   BeaconWeights out{.lora = model::make_lora_adapter(config, init.lora), .ratios = init.ratios};
   out.lora.base = base.fingerprint;
-  if (init.reader.rank > 0) {
-    out.reader = model::make_lora_adapter(config, init.reader);
+  if (init.reader_rank > 0) {
+    out.reader =
+        model::make_lora_adapter(config, {.rank = init.reader_rank,
+                                          .alpha = 2 * static_cast<float>(init.reader_rank),
+                                          .seed = init.seed + 1});
     out.reader.base = base.fingerprint;
   }
   const Tensor start = embedding_of(ctx, base, ",");
@@ -85,17 +88,25 @@ BeaconWeights take_beacon(const CompressorWeights& weights, const model::ModelCo
 }
 
 BeaconWeights on_device(const backend::ExecutionContext& ctx, const BeaconWeights& beacon) {
-  return {.lora = model::on_device(ctx, beacon.lora),
-          .ratios = beacon.ratios,
-          .slot = backend::to_device(ctx, beacon.slot),
-          .pool = backend::to_device(ctx, beacon.pool)};
+  BeaconWeights out{.lora = model::on_device(ctx, beacon.lora),
+                    .ratios = beacon.ratios,
+                    .slot = backend::to_device(ctx, beacon.slot),
+                    .pool = backend::to_device(ctx, beacon.pool)};
+  if (beacon.reader_or_null() != nullptr) {
+    out.reader = model::on_device(ctx, beacon.reader);
+  }
+  return out;
 }
 
 BeaconWeights on_host(const backend::ExecutionContext& ctx, const BeaconWeights& beacon) {
-  return {.lora = model::on_host(ctx, beacon.lora),
-          .ratios = beacon.ratios,
-          .slot = model::on_host(ctx, beacon.slot),
-          .pool = model::on_host(ctx, beacon.pool)};
+  BeaconWeights out{.lora = model::on_host(ctx, beacon.lora),
+                    .ratios = beacon.ratios,
+                    .slot = model::on_host(ctx, beacon.slot),
+                    .pool = model::on_host(ctx, beacon.pool)};
+  if (beacon.reader_or_null() != nullptr) {
+    out.reader = model::on_host(ctx, beacon.reader);
+  }
+  return out;
 }
 
 }  // namespace offbook::compress

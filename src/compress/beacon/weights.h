@@ -15,7 +15,7 @@ struct BeaconInit {
                   model::LoraTarget::down}};
   std::vector<int32_t> ratios = {8, 16, 32};  // rising
   float pool = 0.3f;
-  model::LoraOptions reader{.rank = 0};  // rank 0: no adapter, the base reads
+  int64_t reader_rank = 0;  // of an adapter of q, k, v, o under which slots are read; 0: the base
   uint64_t seed = 0;
 };
 

@@ -35,13 +35,32 @@ if(Python3_Interpreter_FOUND)
     COMMAND ${Python3_EXECUTABLE} -c "import nvidia; print(';'.join(nvidia.__path__))"
     OUTPUT_VARIABLE nvidia_paths OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
   foreach(path ${nvidia_paths})
-    list(APPEND OB_WHEEL_HINTS ${path}/cu13 ${path}/cublas)
+    list(APPEND OB_WHEEL_HINTS ${path}/cu13 ${path}/cublas ${path}/cudnn ${path}/cuda_runtime)
   endforeach()
 endif()
 find_library(CUBLASLT_LIBRARY NAMES cublasLt libcublasLt.so.13 libcublasLt.so.12
              HINTS ${CUDAToolkit_LIBRARY_DIR} ${OB_WHEEL_HINTS} PATH_SUFFIXES lib lib64 REQUIRED)
 find_path(CUBLASLT_INCLUDE_DIR cublasLt.h
           HINTS ${CUDAToolkit_INCLUDE_DIRS} ${OB_WHEEL_HINTS} PATH_SUFFIXES include REQUIRED)
+
+# cuDNN is opened when run, not linked: only its headers are needed, and where it stands now is tried
+# after the loader's own path. Without the headers src/backend/cuda/sdpa_none.cc takes its place.
+find_path(CUDNN_INCLUDE_DIR cudnn.h HINTS ${CUDNN_ROOT} ${CUDAToolkit_INCLUDE_DIRS} ${OB_WHEEL_HINTS}
+          PATH_SUFFIXES include)
+find_library(CUDNN_LIBRARY NAMES libcudnn.so.9 cudnn HINTS ${CUDNN_ROOT} ${CUDAToolkit_LIBRARY_DIR} ${OB_WHEEL_HINTS}
+             PATH_SUFFIXES lib lib64)
+find_library(CUDART_SHARED_LIBRARY NAMES libcudart.so.13 cudart HINTS ${CUDAToolkit_LIBRARY_DIR} ${OB_WHEEL_HINTS}
+             PATH_SUFFIXES lib lib64)
+if(CUDNN_INCLUDE_DIR)
+  foreach(library CUDNN_LIBRARY CUDART_SHARED_LIBRARY)
+    set(OB_${library}_DIR "")
+    if(${library})
+      get_filename_component(OB_${library}_DIR ${${library}} DIRECTORY)
+    endif()
+  endforeach()
+else()
+  message(STATUS "No cudnn.h: attention uses our own kernels alone (CUDNN_ROOT says where it is)")
+endif()
 
 add_library(offbook_cuda INTERFACE)
 target_link_libraries(offbook_cuda INTERFACE CUDA::cudart_static ${CUBLASLT_LIBRARY})

@@ -2,13 +2,27 @@
 
 #include "src/backend/cuda/check.h"
 #include "src/backend/cuda/gemm.h"
+#include "src/backend/cuda/sdpa.h"
 
 namespace offbook::backend {
 
 CudaState::CudaState(int index)
-    : device(open_cuda_device(index)), gemm(std::make_unique<GemmLibrary>()) {}
+    : device(open_cuda_device(index)), gemm(std::make_unique<GemmLibrary>()) {
+  void* memory = nullptr;
+  cuda_check(cudaMalloc(&memory, kCounters * sizeof(uint32_t)), "64 KiB of counters");
+  counters = static_cast<uint32_t*>(memory);
+  cuda_check(cudaMemset(memory, 0, kCounters * sizeof(uint32_t)), "clearing counters");
+}
 CudaState::~CudaState() {
   cudaStreamSynchronize(stream.get());
+  cudaFree(counters);
+}
+
+SdpaLibrary& CudaState::sdpa() {
+  if (sdpa_ == nullptr) {
+    sdpa_ = std::make_unique<SdpaLibrary>(stream.get());
+  }
+  return *sdpa_;
 }
 
 void CudaState::fault(cudaError_t code) {

@@ -2,6 +2,7 @@
 // faults.
 #pragma once
 #include <array>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -13,6 +14,23 @@
 namespace offbook::backend {
 
 class GemmLibrary;  // cuda/gemm.h
+class SdpaLibrary;  // cuda/sdpa.h
+
+// Which kernels run where there is a choice; benches compare, everybody else leaves it.
+struct KernelChoice {
+  // Attention over many queries: cuDNN where it takes the shape, our own kernels for the rest.
+  bool cudnn = true;
+  // A lone sequence goes to cuDNN without tables of lengths and offsets.
+  bool dense = true;
+  // Backward passes give the same bits each time; cuDNN's then needs memory and time that grow with
+  // the square of the length.
+  bool repeatable = true;
+  // Of decoding: the block that finishes last joins the splits of a long cache, instead of a kernel
+  // of its own.
+  bool joins_inside = true;
+  // Cross-entropy of narrow models: logits stay in registers, in a kernel of our own.
+  bool logits_in_registers = true;
+};
 
 // One pass at a time; not thread-safe. Owns its stream, workspace and library handles. Device
 // tensors may outlive it; work queued on its stream may not.
@@ -45,16 +63,25 @@ struct CudaState {
   // Set by whoever runs inference: no kernel in flight writes a weight, so products may read theirs
   // before the kernel in front of them is done.
   bool weights_are_settled = false;
+  KernelChoice choice;
+
+  // Zeros on the device, for kernels that count arrivals of their blocks; each leaves zeros behind.
+  static constexpr int kCounters = 16384;
+  uint32_t* counters = nullptr;
 
   CudaDevice device;
   CudaStream stream;
   std::unique_ptr<GemmLibrary> gemm;
+  // Opened on first use: half a second and hundreds of MB of mapped code that decoding does not need.
+  SdpaLibrary& sdpa();
   std::array<const char*, 4> recent{};  // names of the last launches
   size_t launches = 0;
   StagingRing staging{size_t{16} << 20};
 
  private:
   [[noreturn]] void fault(cudaError_t code);
+
+  std::unique_ptr<SdpaLibrary> sdpa_;
 };
 
 }  // namespace offbook::backend

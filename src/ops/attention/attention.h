@@ -19,11 +19,12 @@ inline constexpr int kAttentionSequenceFields = 5;
 enum class Mask : uint8_t { causal, full };
 
 struct AttentionArgs {
-  Tensor q;          // [n, heads, dim], f32 or bf16, RoPE applied; rows may be strided; dim 8…256, by 8
-  Tensor k;          // [s, kv_heads, dim]; heads is a multiple of kv_heads (GQA)
-  Tensor v;          // [s, kv_heads, dim]
-  // i32 [sequences, 5] as AttentionSequence, on the device of q; their queries do not overlap and come
-  // in order, their keys may. On the CPU every range is checked: InvalidArgument names the sequence.
+  Tensor q;  // [n, heads, dim], f32 or bf16, RoPE applied; rows may be strided; dim 8…256, by 8
+  Tensor k;  // [s, kv_heads, dim]; heads is a multiple of kv_heads (GQA)
+  Tensor v;  // [s, kv_heads, dim]
+  // i32 [sequences, 5] as AttentionSequence, on the device of q; their queries do not overlap and
+  // come in order, their keys may. On the CPU every range is checked: InvalidArgument names the
+  // sequence.
   Tensor sequences;
   int32_t max_length = 0;  // largest length and prefix_len over the sequences (for launch sizes)
   int32_t max_prefix = 0;
@@ -39,10 +40,14 @@ void attention(const ExecutionContext& ctx, const AttentionArgs& args);
 struct AttentionBackwardArgs {
   AttentionArgs forward;  // with out and lse as forward left them
   Tensor d_out;           // [n, heads, dim]
-  // Shapes of q, k, v; always added to (several sequences may share a prefix), in a fixed order.
+  // Shapes of q, k, v. Rows that several sequences read (a shared prefix) get the sum, in a fixed
+  // order; rows that none reads get 0 when overwritten.
   Tensor d_q;
   Tensor d_k;
   Tensor d_v;
+  Write write_q = Write::accumulate;
+  Write write_k = Write::accumulate;
+  Write write_v = Write::accumulate;
 };
 void attention_backward(const ExecutionContext& ctx, const AttentionBackwardArgs& args);
 

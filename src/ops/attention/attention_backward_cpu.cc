@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "src/ops/attention/checks.h"
 #include "src/ops/attention/problem.h"
 #include "src/ops/registry.h"
 
@@ -124,6 +125,7 @@ void backward_as(const ExecutionContext& ctx, const AttentionProblem& p,
 }  // namespace
 
 void attention_backward(const ExecutionContext& ctx, const AttentionBackwardArgs& a) {
+  clear_overwritten(ctx, a);
   const AttentionProblem p = problem_of(a.forward);
   p.k.dtype() == Dtype::f32 ? backward_as<float>(ctx, p, a) : backward_as<Bf16>(ctx, p, a);
 }

@@ -1,3 +1,4 @@
+#include "src/ops/attention/checks.h"
 #include "src/ops/attention/kernels_cuda.cuh"
 #include "src/ops/cuda/reduce.cuh"
 
@@ -46,9 +47,12 @@ ForwardPass<PackedKeys> forward_pass(const AttentionArgs& a) {
 
 }  // namespace
 
-// cuDNN's fused attention is to take the bf16 passes of `attention` and its gradient, where it
-// measures faster; these kernels then stay for what it refuses.
+// The one place that chooses: cuDNN, the FlashAttention kernels for what it refuses, the slow exact
+// one for the rest.
 void attention(const ExecutionContext& ctx, const AttentionArgs& a) {
+  if (a.q.numel() == 0 || attention_cudnn(ctx, a)) {
+    return;
+  }
   if (flash_fits(ctx, a.q, a.k, a.v, a.out)) {
     attention_flash(ctx, forward_pass(a));
   } else {
@@ -58,6 +62,10 @@ void attention(const ExecutionContext& ctx, const AttentionArgs& a) {
 
 void attention_backward(const ExecutionContext& ctx, const AttentionBackwardArgs& a) {
   const AttentionArgs& f = a.forward;
+  if (f.q.numel() > 0 && attention_backward_cudnn(ctx, a)) {
+    return;
+  }
+  clear_overwritten(ctx, a);
   if (f.q.numel() == 0) {
     return;
   }

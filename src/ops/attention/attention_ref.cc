@@ -1,6 +1,7 @@
 #include <cmath>
 #include <vector>
 
+#include "src/ops/attention/checks.h"
 #include "src/ops/ref.h"
 #include "src/ops/registry.h"
 
@@ -102,7 +103,8 @@ void attention(const ExecutionContext&, const AttentionArgs& a) {
 }
 
 // docs/derivations/attention.md, term by term; own softmax, not the forward's lse.
-void attention_backward(const ExecutionContext&, const AttentionBackwardArgs& b) {
+void attention_backward(const ExecutionContext& ctx, const AttentionBackwardArgs& b) {
+  clear_overwritten(ctx, b);
   const AttentionArgs& a = b.forward;
   const int64_t dim = a.q.dim(2);
   Sums d_q(b.d_q);

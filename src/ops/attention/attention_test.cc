@@ -61,6 +61,16 @@ std::vector<Layout> layouts() {
       {"prefix 1", 9, 3, 64, packed({5, 1, 17}, 1)},
       {"prefix 65", 8, 2, 80, packed({5, 70}, 65)},
       {"prefix 130", 3, 3, 128, packed({1, 5, 40}, 130)},
+      {"LLaMA-2 heads, 256 alone", 4, 4, 128, packed({256})},
+      {"LLaMA-3 heads, 300 and 65", 8, 2, 128, packed({300, 65, 0, 16})},
+      {"SmolLM2 heads over a prefix of 200", 9, 3, 64, packed({130, 64, 33}, 200)},
+      {"full, 150 over 70", 4, 2, 64, packed({150, 20}, 70), Mask::full},
+      {"two prefixes in turn",
+       4,
+       2,
+       128,
+       {{0, 40, 100, 0, 60}, {40, 70, 140, 60, 40}, {110, 17, 210, 0, 100}}},
+      {"own keys that overlap", 4, 2, 64, {{0, 40, 0, 0, 0}, {40, 70, 20, 0, 0}}},
       {"prefix 300", 2, 2, 256, packed({5, 3}, 300)},
       {"MiniLM", 12, 12, 32, packed({70, 5, 1}), Mask::full},
       {"full with prefix", 4, 2, 96, packed({20, 3}, 65), Mask::full},
@@ -135,6 +145,35 @@ TEST(Attention, BackwardAddsToBf16Gradients) {
                                      .d_v = c.inout(Dtype::bf16, a.v.shape())});
           },
           {.compute = compute});
+  }
+}
+
+TEST(Attention, BackwardOverwrites) {
+  // A row of keys that no sequence reads, and queries of none, get 0.
+  const std::vector<Layout> some = {
+      {"alone", 4, 2, 64, packed({256})},
+      {"two over a prefix", 4, 2, 64, packed({30, 70}, 65)},
+      {"gaps", 4, 2, 64, {{3, 40, 10, 0, 0}, {60, 20, 70, 0, 0}}},
+  };
+  for (const Layout& l : some) {
+    for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
+      check("attention_backward overwrites " + std::string(dtype_info(dtype).name) + " " + l.name,
+            dtype == Dtype::f32 ? testing::f32_tolerance(1000) : testing::bf16_tolerance(),
+            [&](auto& ctx, auto& c) {
+              AttentionArgs a = args_of(c, l, dtype, {});
+              fill(ctx, {.value = 0, .out = a.out});
+              fill(ctx, {.value = 0, .out = a.lse});
+              attention(ctx, a);
+              attention_backward(ctx, {.forward = a,
+                                       .d_out = c.input(dtype, a.q.shape()),
+                                       .d_q = c.output(dtype, a.q.shape()),
+                                       .d_k = c.output(dtype, a.k.shape()),
+                                       .d_v = c.output(dtype, a.v.shape()),
+                                       .write_q = Write::overwrite,
+                                       .write_k = Write::overwrite,
+                                       .write_v = Write::overwrite});
+            });
+    }
   }
 }
 

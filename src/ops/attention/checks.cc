@@ -1,5 +1,7 @@
 #include "src/ops/attention/checks.h"
 
+#include "src/ops/elementwise/elementwise.h"
+
 namespace offbook::ops {
 
 void check_attention_heads(const char* op, const Tensor& q, const Tensor& k, const Tensor& v) {
@@ -29,6 +31,17 @@ void QueryRanges::add(int64_t sequence, int64_t begin, int64_t length) {
              "{}: sequence {} has queries {}+{}, want them in {}..{}, after the previous ones", op_,
              sequence, begin, length, end_, rows_);
   end_ = length == 0 ? end_ : begin + length;
+}
+
+void clear_overwritten(const ExecutionContext& ctx, const AttentionBackwardArgs& a) {
+  const auto clear = [&](const Tensor& t, Write write) {
+    if (write == Write::overwrite) {
+      fill(ctx, {.value = 0, .out = t});
+    }
+  };
+  clear(a.d_q, a.write_q);
+  clear(a.d_k, a.write_k);
+  clear(a.d_v, a.write_v);
 }
 
 }  // namespace offbook::ops

@@ -1,5 +1,6 @@
 // What attention and paged_attention check alike.
 #pragma once
+#include "src/ops/attention/attention.h"
 #include "src/ops/dispatch.h"
 
 namespace offbook::ops {
@@ -23,5 +24,8 @@ class QueryRanges {
   int64_t max_length_;
   int64_t end_ = 0;
 };
+
+// Sets to 0 the gradients that a pass overwrites, for implementations that only add.
+void clear_overwritten(const ExecutionContext& ctx, const AttentionBackwardArgs& args);
 
 }  // namespace offbook::ops

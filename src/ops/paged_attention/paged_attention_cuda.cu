@@ -17,6 +17,9 @@ void paged_attention(const ExecutionContext& ctx, const PagedAttentionArgs& a) {
     if (a.max_length * group <= kDecodeRows) {
       return;
     }
+    if (paged_attention_cudnn(ctx, a, kDecodeRows)) {
+      return;
+    }
   }
   const ForwardPass<PagedKeys> pass{.q = a.q,
                                     .k = a.k_pages,

@@ -11,6 +11,7 @@
 #include "src/ops/layer_norm/layer_norm.h"
 #include "src/ops/linear/linear.h"
 #include "src/ops/lora/lora.h"
+#include "src/ops/norm_linear/norm_linear.h"
 #include "src/ops/paged_attention/paged_attention.h"
 #include "src/ops/rms_norm/rms_norm.h"
 #include "src/ops/rope/rope.h"
@@ -41,6 +42,8 @@
   X(linear_cross_entropy, LinearCrossEntropyArgs)                  \
   X(linear_cross_entropy_backward, LinearCrossEntropyBackwardArgs) \
   X(lora, LoraArgs)                                                \
+  X(norm_linear, NormLinearArgs)                                   \
+  X(norm_swiglu, NormSwigluArgs)                                   \
   X(paged_attention, PagedAttentionArgs)                           \
   X(rms_norm, RmsNormArgs)                                         \
   X(rms_norm_backward, RmsNormBackwardArgs)                        \

@@ -27,6 +27,9 @@ struct Decode {
   int splits;      // most of any sequence
   float* partial;  // [sequences, kv_heads, splits, kDecodeRows, dim]: not yet divided by their sums
   float2* peaks;   // [sequences, kv_heads, splits, kDecodeRows]: largest score (log2), sum
+  // Of [sequences, kv_heads], zeros before and after: the block that finds its splits complete
+  // joins them. Null: decode_merge does.
+  uint32_t* arrivals;
 };
 
 // Pages of one split; the last may be short or empty.
@@ -78,6 +81,117 @@ __device__ void multiply(float (&c)[2 * kHalves], const uint32_t (&a)[2 * kHalve
     mma_top(c[0], c[1], a[0], a[1], b0, b1);
   } else {
     mma_bf16(c, a[0], a[1], a[2], a[3], b0, b1);
+  }
+}
+
+// Whether this block is the last of `count` to come here.
+__device__ bool arrives_last(uint32_t* counter, int count) {
+  __shared__ bool last;
+  __threadfence();  // what this thread wrote is seen by who counts it
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    last = atomicInc(counter, static_cast<unsigned>(count - 1)) == static_cast<unsigned>(count - 1);
+  }
+  __syncthreads();
+  if (last) {
+    __threadfence();
+  }
+  return last;
+}
+
+constexpr int kMostSplitsOfLane = (kBlocksPerSequence + 31) / 32;
+
+// The last block of a key head joins its splits, in their order whoever was last. `shared` holds
+// kWarps · kRows · kDim floats, at least as many as there are splits and rows.
+template <int kDim, int kRows>
+__device__ void join_splits(const Decode& d, const SequenceView& view, int64_t first, int count,
+                            int rows, float* shared) {
+  constexpr int kLanesPerRow = kDim / 4;
+  constexpr int kSets = 32 / kLanesPerRow;  // splits that a warp reads at once
+  __shared__ float totals[kRows];
+  const int warp = threadIdx.x / 32;
+  const int lane = threadIdx.x % 32;
+  const int kv = blockIdx.y;
+  for (int m = warp; m < rows; m += kWarps) {
+    float2 peaks[kMostSplitsOfLane];
+    float peak = -INFINITY;
+#pragma unroll
+    for (int j = 0; j < kMostSplitsOfLane; ++j) {
+      const int i = lane + 32 * j;
+      peaks[j] =
+          i < count ? __ldcg(&d.peaks[(first + i) * kDecodeRows + m]) : make_float2(-INFINITY, 0);
+      peak = fmaxf(peak, peaks[j].x);
+    }
+#pragma unroll
+    for (int step = 16; step > 0; step /= 2) {
+      peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, step));
+    }
+    float total = 0;
+#pragma unroll
+    for (int j = 0; j < kMostSplitsOfLane; ++j) {
+      const int i = lane + 32 * j;
+      const float scale = peaks[j].x == -INFINITY ? 0.0f : power_of_two(peaks[j].x - peak);
+      total += peaks[j].y * scale;
+      if (i < count) {
+        shared[i * kRows + m] = scale;
+      }
+    }
+#pragma unroll
+    for (int step = 16; step > 0; step /= 2) {
+      total += __shfl_xor_sync(0xffffffffu, total, step);
+    }
+    if (lane == 0) {
+      totals[m] = total;
+    }
+  }
+  __syncthreads();
+  const int column = lane % kLanesPerRow * 4;
+  float4 sums[kRows];
+#pragma unroll
+  for (int m = 0; m < kRows; ++m) {
+    sums[m] = make_float4(0, 0, 0, 0);
+  }
+#pragma unroll 2
+  for (int i = warp * kSets + lane / kLanesPerRow; i < count; i += kWarps * kSets) {
+    const float* from = d.partial + (first + i) * kDecodeRows * kDim + column;
+#pragma unroll
+    for (int m = 0; m < kRows; ++m) {
+      if (m < rows) {
+        const float4 part = __ldcg(reinterpret_cast<const float4*>(from + m * kDim));
+        const float scale = shared[i * kRows + m];
+        sums[m].x = fmaf(part.x, scale, sums[m].x);
+        sums[m].y = fmaf(part.y, scale, sums[m].y);
+        sums[m].z = fmaf(part.z, scale, sums[m].z);
+        sums[m].w = fmaf(part.w, scale, sums[m].w);
+      }
+    }
+  }
+  __syncthreads();
+#pragma unroll
+  for (int m = 0; m < kRows; ++m) {
+#pragma unroll
+    for (int step = kLanesPerRow; step < 32; step *= 2) {
+      sums[m].x += __shfl_xor_sync(0xffffffffu, sums[m].x, step);
+      sums[m].y += __shfl_xor_sync(0xffffffffu, sums[m].y, step);
+      sums[m].z += __shfl_xor_sync(0xffffffffu, sums[m].z, step);
+      sums[m].w += __shfl_xor_sync(0xffffffffu, sums[m].w, step);
+    }
+    if (lane < kLanesPerRow) {
+      *reinterpret_cast<float4*>(shared + (warp * kRows + m) * kDim + column) = sums[m];
+    }
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < rows * kDim; i += kThreads) {
+    const int m = i / kDim;
+    float sum = 0;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) {
+      sum += shared[w * kRows * kDim + i];
+    }
+    const int64_t n = view.query_begin + m / d.shape.group;
+    const int head = kv * d.shape.group + m % d.shape.group;
+    d.out[n * d.shape.out.row + head * d.shape.out.head + i % kDim] =
+        __float2bfloat16_rn(sum / totals[m]);
   }
 }
 
@@ -312,6 +426,13 @@ __global__ void __launch_bounds__(kThreads) decode_split(const __grid_constant__
       d.partial[block * kDecodeRows * kDim + i] = sum;
     }
   }
+  if (last || d.arrivals == nullptr) {
+    return;
+  }
+  const int64_t all = static_cast<int64_t>(s) * gridDim.y + kv;
+  if (arrives_last(d.arrivals + all, split.count)) {
+    join_splits<kDim, kRows>(d, view, all * d.splits, split.count, rows, warp_sums);
+  }
 }
 
 // Joins the splits of one query row: four groups of kDim threads take every fourth split, and read
@@ -424,7 +545,7 @@ void run(const ExecutionContext& ctx, const Decode& d, const PagedAttentionArgs&
   if (rows > 8) {
     launch(ctx, "decode_split", shape(2), decode_split<kDim, 2>, d);
   }
-  if (splits > 1) {
+  if (splits > 1 && d.arrivals == nullptr) {
     launch(ctx, "decode_merge",
            {dim3(static_cast<unsigned>(std::min(rows, kDecodeRows)), kv_heads, sequences),
             dim3(kMergeGroups * kDim), 0, true},
@@ -442,6 +563,8 @@ void attention_decode(const ExecutionContext& ctx, const PagedAttentionArgs& a) 
   const int64_t blocks = a.sequences.dim(0) * kv_heads * splits;
   const Tensor partial = ctx.make(Dtype::f32, {blocks * kDecodeRows, dim});
   const Tensor peaks = ctx.make(Dtype::f32, {blocks * kDecodeRows, 2});
+  const bool joins_inside = ctx.cuda->choice.joins_inside && splits <= 2 * dim &&
+                            a.sequences.dim(0) * kv_heads <= backend::CudaState::kCounters;
   const Decode d{.q = a.q.data<bf16>(),
                  .k = a.k_pages.data<bf16>(),
                  .v = a.v_pages.data<bf16>(),
@@ -457,7 +580,8 @@ void attention_decode(const ExecutionContext& ctx, const PagedAttentionArgs& a) 
                  .kv_heads = static_cast<int>(kv_heads),
                  .splits = splits,
                  .partial = partial.data<float>(),
-                 .peaks = reinterpret_cast<float2*>(peaks.raw())};
+                 .peaks = reinterpret_cast<float2*>(peaks.raw()),
+                 .arrivals = joins_inside ? ctx.cuda->counters : nullptr};
   if (dim == 128) {
     run<128>(ctx, d, a);
   } else {

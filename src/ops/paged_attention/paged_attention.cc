@@ -84,6 +84,10 @@ void kv_write(const ExecutionContext& ctx, const KvWriteArgs& a) {
   check_vector(op, "slots", a.slots);
   OB_REQUIRE(a.slots.dim(0) == a.k.dim(0), InvalidArgument, "{}: {} slots for {} rows", op,
              a.slots.dim(0), a.k.dim(0));
+  OB_REQUIRE(!a.q.defined() || (a.q.rank() == 3 && is_activation(a.q) && a.q.dim(0) == a.k.dim(0) &&
+                                a.q.dim(2) == a.k.dim(2)),
+             InvalidArgument, "{}: q is f32 or bf16 [{}, heads, {}], not {}", op, a.k.dim(0),
+             a.k.dim(2), to_string(a.q));
   if (ctx.device() == Device::cpu) {
     check_slots(a);
   }

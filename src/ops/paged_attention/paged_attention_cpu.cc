@@ -42,6 +42,9 @@ Tensor rows_of(const Tensor& pages) {
 }  // namespace
 
 void kv_write(const ExecutionContext& ctx, const KvWriteArgs& a) {
+  if (a.q.defined()) {
+    rope(ctx, {.x = a.q, .table = a.table, .out = a.q});
+  }
   with_activation_type(a.k.dtype(), [&](auto* xt) {
     using X = std::remove_pointer_t<decltype(xt)>;
     with_activation_type(a.k_pages.dtype(), [&](auto* pt) {

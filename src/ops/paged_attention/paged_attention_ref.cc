@@ -48,7 +48,10 @@ void attend(const PagedAttentionArgs& a, const Query& q) {
 
 }  // namespace
 
-void kv_write(const ExecutionContext&, const KvWriteArgs& a) {
+void kv_write(const ExecutionContext& ctx, const KvWriteArgs& a) {
+  if (a.q.defined()) {
+    rope(ctx, {.x = a.q, .table = a.table, .out = a.q});
+  }
   const int64_t half = a.k.dim(2) / 2;
   for (int64_t n = 0; n < a.k.dim(0); ++n) {
     const int64_t page = get_i32(a.slots, n) / kPageTokens;

@@ -54,11 +54,15 @@ std::vector<Layout> layouts() {
        3,
        64,
        {{1, 1}, {1, 63}, {1, 64}, {1, 65}, {1, 300}, {1, 256}, {1, 257}, {1, 600}}},
+      {"decode, many splits", 4, 2, 128, {{1, 3000}, {2, 900}, {1, 64}}},
+      {"decode, many splits of groups", 32, 8, 64, {{1, 1500}, {3, 700}}},
       {"decode, no groups", 12, 12, 32, {{1, 300}, {1, 20}}},
       {"decode, dim 80", 8, 2, 80, {{1, 300}}},
       {"decode, dim 256", 2, 1, 256, {{2, 270}}},
       {"prefill after a cached part", 9, 3, 64, {{70, 200}, {5, 5}}},
       {"prefill and decode", 32, 8, 16, {{1, 130}, {40, 40}, {0, 0}, {3, 530}}},
+      {"a long chunk beside a token", 4, 4, 128, {{300, 700}, {1, 130}, {40, 40}, {0, 0}}},
+      {"a first chunk in groups", 8, 2, 128, {{256, 256}}},
       {"window 50", 9, 3, 64, {{1, 700}, {70, 200}}, 50},
       {"window 300", 4, 1, 40, {{1, 700}, {270, 600}}, 300},
   };
@@ -93,6 +97,24 @@ TEST(KvWrite, EqualsTheReference) {
     for (const Dtype to : {Dtype::f32, Dtype::bf16}) {
       check("kv_write", to == Dtype::f32 ? testing::f32_tolerance(2) : testing::bf16_tolerance(),
             [&](auto& ctx, auto& c) { body(ctx, c, from, to); });
+    }
+  }
+}
+
+TEST(KvWrite, RotatesQueriesWhereTheyStand) {
+  for (const int64_t dim : {24, 64}) {
+    for (const Dtype type : {Dtype::f32, Dtype::bf16}) {
+      check("kv_write with queries",
+            type == Dtype::f32 ? testing::f32_tolerance(2) : testing::bf16_tolerance(),
+            [&](auto& ctx, auto& c) {
+              kv_write(ctx, {.k = c.input(type, {3, 2, dim}),
+                             .v = c.input(type, {3, 2, dim}, {.strided = true}),
+                             .table = c.input(Dtype::f32, {3, dim}),
+                             .slots = c.ints({1, 64, 66}),
+                             .k_pages = c.inout(Dtype::bf16, {2, kPageTokens, 2, dim}),
+                             .v_pages = c.inout(Dtype::bf16, {2, kPageTokens, 2, dim}),
+                             .q = c.inout(type, {3, 6, dim})});
+            });
     }
   }
 }

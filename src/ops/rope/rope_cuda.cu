@@ -99,53 +99,94 @@ bool grouped(std::initializer_list<const Tensor*> tensors, const Tensor& table) 
   return all;
 }
 
-// Rotates keys into their slots and copies values beside them: a thread for eight pairs, or for
-// what is left of them.
+struct Angles {
+  float cosine[8];
+  float sine[8];
+  __device__ Angles(const float* row, int64_t first, int64_t half) {
+    load8(row + first, cosine);
+    load8(row + half + first, sine);
+  }
+  __device__ void turn(float (&a)[8], float (&b)[8]) const {
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      const float low = a[j] * cosine[j] - b[j] * sine[j];
+      b[j] = b[j] * cosine[j] + a[j] * sine[j];
+      a[j] = low;
+    }
+  }
+};
+
 template <class A>
-__global__ void write_kv(RowsOf<A> k, RowsOf<A> v, const float* table, const int32_t* slots,
-                         int64_t heads, A k_pages, A v_pages, bool in_groups) {
+struct KvWrite {
+  RowsOf<A> k, v, q;  // q may have no rows
+  const float* table;
+  const int32_t* slots;
+  int64_t kv_heads;
+  int64_t heads;
+  A k_pages, v_pages;
+  bool in_groups;
+};
+
+// Rotates keys into their slots and copies values beside them, and rotates queries where they are:
+// a thread for eight pairs, or for what is left of them. Queries come behind keys.
+template <class A>
+__global__ void write_kv(const __grid_constant__ KvWrite<A> p) {
   wait_for_predecessor();
   let_successor_start();
-  const int64_t half = k.dim / 2;
+  const int64_t half = p.k.dim / 2;
   const int64_t groups = (half + 7) / 8;
   const int64_t work = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   const int64_t r = work / groups;
-  if (r >= k.count) {
+  const int64_t first = work % groups * 8;
+  if (r >= p.k.count) {
+    const int64_t row = r - p.k.count;
+    if (row >= p.q.count) {
+      return;
+    }
+    const A query = p.q.row(row);
+    const float* angles = p.table + row / p.heads * p.k.dim;
+    if (p.in_groups) {
+      float a[8], b[8];
+      query.get8(first, a);
+      query.get8(first + half, b);
+      Angles(angles, first, half).turn(a, b);
+      query.set8(first, a);
+      query.set8(first + half, b);
+      return;
+    }
+    for (int64_t i = first; i < min(first + 8, half); ++i) {
+      const float a = query.get(i);
+      const float b = query.get(i + half);
+      query.set(i, a * angles[i] - b * angles[half + i]);
+      query.set(i + half, b * angles[i] + a * angles[half + i]);
+    }
     return;
   }
-  const int64_t first = work % groups * 8;
-  const int64_t n = r / heads;
-  const int64_t to = (static_cast<int64_t>(slots[n]) * heads + r % heads) * k.dim;
-  const float* angles = table + n * k.dim;
-  const A key = k.row(r);
-  const A value = v.row(r);
-  if (in_groups) {
-    float a[8], b[8], c[8], s[8];
+  const int64_t n = r / p.kv_heads;
+  const int64_t to = (static_cast<int64_t>(p.slots[n]) * p.kv_heads + r % p.kv_heads) * p.k.dim;
+  const float* angles = p.table + n * p.k.dim;
+  const A key = p.k.row(r);
+  const A value = p.v.row(r);
+  if (p.in_groups) {
+    float a[8], b[8], c[8], d[8];
     key.get8(first, a);
     key.get8(first + half, b);
-    load8(angles + first, c);
-    load8(angles + half + first, s);
-#pragma unroll
-    for (int j = 0; j < 8; ++j) {
-      const float low = a[j] * c[j] - b[j] * s[j];
-      b[j] = b[j] * c[j] + a[j] * s[j];
-      a[j] = low;
-    }
-    k_pages.set8(to + first, a);
-    k_pages.set8(to + first + half, b);
-    value.get8(first, a);
-    value.get8(first + half, b);
-    v_pages.set8(to + first, a);
-    v_pages.set8(to + first + half, b);
+    value.get8(first, c);
+    value.get8(first + half, d);
+    Angles(angles, first, half).turn(a, b);
+    p.k_pages.set8(to + first, a);
+    p.k_pages.set8(to + first + half, b);
+    p.v_pages.set8(to + first, c);
+    p.v_pages.set8(to + first + half, d);
     return;
   }
   for (int64_t i = first; i < min(first + 8, half); ++i) {
     const float a = key.get(i);
     const float b = key.get(i + half);
-    k_pages.set(to + i, a * angles[i] - b * angles[half + i]);
-    k_pages.set(to + i + half, b * angles[i] + a * angles[half + i]);
-    v_pages.set(to + i, value.get(i));
-    v_pages.set(to + i + half, value.get(i + half));
+    p.k_pages.set(to + i, a * angles[i] - b * angles[half + i]);
+    p.k_pages.set(to + i + half, b * angles[i] + a * angles[half + i]);
+    p.v_pages.set(to + i, value.get(i));
+    p.v_pages.set(to + i + half, value.get(i + half));
   }
 }
 
@@ -179,16 +220,29 @@ void rope(const ExecutionContext& ctx, const RopeArgs& a) {
 void kv_write(const ExecutionContext& ctx, const KvWriteArgs& a) {
   OB_REQUIRE(a.k_pages.is_contiguous() && a.v_pages.is_contiguous(), Unsupported,
              "kv_write on cuda: pages are contiguous, not {}", to_string(a.k_pages));
-  with_elements({&a.k, &a.v, &a.k_pages, &a.v_pages}, [&](auto accessor) {
+  with_elements({&a.k, &a.v, &a.k_pages, &a.v_pages, &a.q}, [&](auto accessor) {
     using A = decltype(accessor);
-    const RowsOf<A> k = rows_of<A>(a.k);
+    const bool queries = a.q.defined();
     const auto pages =
         reinterpret_cast<uintptr_t>(a.k_pages.raw()) | reinterpret_cast<uintptr_t>(a.v_pages.raw());
-    Launch shape = threads_for(k.count * div_up(k.dim / 2, 8));
+    KvWrite<A> p{.k = rows_of<A>(a.k),
+                 .v = rows_of<A>(a.v),
+                 .q = rows_of<A>(queries ? a.q : a.k),
+                 .table = a.table.data<float>(),
+                 .slots = a.slots.data<int32_t>(),
+                 .kv_heads = a.k.dim(1),
+                 .heads = queries ? a.q.dim(1) : 1,
+                 .k_pages = elements<A>(a.k_pages),
+                 .v_pages = elements<A>(a.v_pages),
+                 .in_groups = grouped({&a.k, &a.v}, a.table) && pages % 16 == 0};
+    if (queries) {
+      p.in_groups = p.in_groups && p.q.aligned;
+    } else {
+      p.q.count = 0;
+    }
+    Launch shape = threads_for((p.k.count + p.q.count) * div_up(p.k.dim / 2, 8));
     shape.overlaps = true;
-    launch(ctx, "kv_write", shape, write_kv<A>, k, rows_of<A>(a.v), a.table.data<float>(),
-           a.slots.data<int32_t>(), a.k.dim(1), elements<A>(a.k_pages), elements<A>(a.v_pages),
-           grouped({&a.k, &a.v}, a.table) && pages % 16 == 0);
+    launch(ctx, "kv_write", shape, write_kv<A>, p);
   });
 }
 

@@ -1,3 +1,6 @@
+#include <optional>
+
+#include "src/ops/cross_entropy/registers_cuda.cuh"
 #include "src/ops/cuda/reduce.cuh"
 #include "src/ops/linear/matmul_cuda.cuh"
 #include "src/ops/registry.h"
@@ -98,6 +101,23 @@ __global__ void __launch_bounds__(kBlock)
   }
 }
 
+__device__ void put_loss(int64_t r, float log_total, float target_logit, const int32_t* targets,
+                         int64_t vocab, float* losses) {
+  if (targets[r] < 0) {
+    losses[r] = 0;
+  } else {
+    losses[r] = targets[r] < vocab ? log_total - target_logit : NAN;
+  }
+}
+
+__global__ void losses_of(const float* lse, const float* target_logit, const int32_t* targets,
+                          int64_t vocab, int64_t n, float* losses) {
+  const int64_t r = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (r < n) {
+    put_loss(r, lse[r], target_logit[r], targets, vocab, losses);
+  }
+}
+
 __global__ void finish_losses(Running running, const int32_t* targets, int64_t vocab, int64_t n,
                               float* losses, float* lse) {
   const int64_t r = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -105,11 +125,7 @@ __global__ void finish_losses(Running running, const int32_t* targets, int64_t v
     return;
   }
   const float log_total = running.most[r] + logf(running.total[r]);
-  if (targets[r] < 0) {
-    losses[r] = 0;
-  } else {
-    losses[r] = targets[r] < vocab ? log_total - running.target_logit[r] : NAN;
-  }
+  put_loss(r, log_total, running.target_logit[r], targets, vocab, losses);
   if (lse != nullptr) {
     lse[r] = log_total;
   }
@@ -150,6 +166,71 @@ void each_chunk(int64_t total, int64_t step, const Fn& fn) {
   }
 }
 
+// The factors as the kernels of registers_cuda.cuh read them, or nothing.
+std::optional<LinearCrossEntropyArgs> for_registers(const ExecutionContext& ctx,
+                                                    const LinearCrossEntropyArgs& a) {
+  if (ctx.compute != Compute::bf16 || is_quantised(a.head.dtype())) {
+    return {};
+  }
+  LinearCrossEntropyArgs out = a;
+  out.hidden = as_factor(ctx, a.hidden);
+  return logits_fit(ctx, out.hidden, a.head) ? std::optional(out) : std::nullopt;
+}
+
+bool forward_in_registers(const ExecutionContext& ctx, const LinearCrossEntropyArgs& a) {
+  const auto args = for_registers(ctx, a);
+  if (!args) {
+    return false;
+  }
+  const int64_t n = a.hidden.dim(0);
+  const Tensor lse = a.lse.defined() ? a.lse : ctx.make(Dtype::f32, {n});
+  const Tensor target_logit = ctx.make(Dtype::f32, {n});
+  if (!logits_forward(ctx, *args, lse.data<float>(), target_logit.data<float>())) {
+    return false;
+  }
+  launch(ctx, "losses_of", threads_for(n), losses_of, lse.data<float>(), target_logit.data<float>(),
+         a.targets.data<int32_t>(), a.head.dim(0), n, a.losses.data<float>());
+  return true;
+}
+
+constexpr int64_t kGradientBytes = int64_t{1} << 30;  // of gradients of logits at a time
+
+// Two whole products a chunk of rows, over the whole vocabulary.
+bool backward_in_registers(const ExecutionContext& ctx, const LinearCrossEntropyBackwardArgs& b) {
+  const auto args = for_registers(ctx, b.forward);
+  if (!args || b.d_hidden.stride(1) != 1) {
+    return false;
+  }
+  const int64_t n = args->hidden.dim(0);
+  const int64_t vocab = args->head.dim(0);
+  const int64_t stride = div_up(vocab, 8) * 8;
+  const int64_t chunks = div_up(n, std::max<int64_t>(128, kGradientBytes / (2 * stride)));
+  const int64_t step = div_up(div_up(n, chunks), 128) * 128;
+  const Tensor gradients = ctx.make(Dtype::bf16, {std::min(step, div_up(n, 8) * 8), stride});
+  for (int64_t r = 0; r < n; r += step) {
+    const int64_t end = std::min(r + step, n);
+    LinearCrossEntropyArgs part = *args;
+    part.hidden = args->hidden.slice(0, r, end);
+    part.targets = args->targets.slice(0, r, end);
+    part.lse = args->lse.slice(0, r, end);
+    if (!logits_backward(ctx, part, b.d_losses.data<float>() + r, gradients)) {
+      OB_CHECK(r == 0);
+      return false;
+    }
+    const Tensor d_logits = gradients.slice(0, 0, end - r).slice(1, 0, vocab);
+    multiply(ctx,
+             {.a = d_logits, .b = part.head, .write = b.write, .c = b.d_hidden.slice(0, r, end)});
+    if (b.d_head.defined()) {
+      multiply(ctx, {.a = d_logits,
+                     .transpose_a = Transpose::yes,
+                     .b = part.hidden,
+                     .write = Write::accumulate,
+                     .c = b.d_head});
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 void linear_cross_entropy(const ExecutionContext& ctx, const LinearCrossEntropyArgs& a) {
@@ -159,6 +240,9 @@ void linear_cross_entropy(const ExecutionContext& ctx, const LinearCrossEntropyA
     return;
   }
   backend::ArenaScope scope(*ctx.arena);
+  if (forward_in_registers(ctx, a)) {
+    return;
+  }
   const int64_t rows_step = std::min(kRowsPerChunk, n);
   const int64_t vocab_step = std::min(kVocabPerChunk, div_up(vocab, 8) * 8);
   const Tensor hidden = as_factor(ctx, a.hidden);
@@ -192,6 +276,9 @@ void linear_cross_entropy_backward(const ExecutionContext& ctx,
     return;
   }
   backend::ArenaScope scope(*ctx.arena);
+  if (backward_in_registers(ctx, a)) {
+    return;
+  }
   const int64_t rows_step = std::min(kRowsPerChunk, n);
   const int64_t vocab_step = std::min(kVocabPerChunk, div_up(vocab, 8) * 8);
   const Tensor hidden = as_factor(ctx, f.hidden);

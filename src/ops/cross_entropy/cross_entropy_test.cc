@@ -72,6 +72,17 @@ TEST(LinearCrossEntropy, MoreRowsThanAChunk) {
         [&](auto& ctx, auto& c) { run(ctx, c, Dtype::f32, Dtype::f32, s); });
 }
 
+// The width for which CUDA keeps logits in registers: vocabularies that end within a tile, at its end,
+// and rows for one block, for several, and for more than a multiprocessor each.
+TEST(LinearCrossEntropy, WidthOfSmolLM2EqualsTheReference) {
+  for (const Sizes& s : {Sizes{70, 300, 576}, Sizes{1, 128, 576}, Sizes{300, 1027, 576}}) {
+    const testing::CheckOptions options{.compute = Compute::bf16};
+    check(
+        name(s, Dtype::bf16), {.nmse = 1e-4, .worst = 2e-2},
+        [&](auto& ctx, auto& c) { run(ctx, c, Dtype::bf16, Dtype::bf16, s); }, options);
+  }
+}
+
 TEST(LinearCrossEntropy, ScratchStaysBelow16MiB) {
   for (const Backend backend : testing::available_backends()) {
     if (backend == Backend::cuda) {

@@ -1,4 +1,4 @@
-// usage: cuda_bench [part of a case's name]
+// usage: cuda_bench [part of a case's name]…
 #include "bench/ops/cuda_bench.h"
 
 #include <algorithm>
@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "src/backend/cuda/check.h"
+#include "src/backend/cuda/sdpa.h"
 #include "src/backend/transfer.h"
 #include "src/base/float16.h"
 
@@ -13,7 +14,8 @@ namespace offbook::bench {
 
 using backend::cuda_check;
 
-CudaBench::CudaBench(std::string filter) : filter_(std::move(filter)), arena_(allocator_) {
+CudaBench::CudaBench(std::vector<std::string> filters)
+    : filters_(std::move(filters)), arena_(allocator_) {
   context_ = {.backend = ops::Backend::cuda,
               .compute = ops::Compute::bf16,
               .arena = &arena_,
@@ -21,6 +23,15 @@ CudaBench::CudaBench(std::string filter) : filter_(std::move(filter)), arena_(al
   state_.weights_are_settled = true;
   std::printf("%s, driver %d, runtime %d\n", state_.device.name.c_str(),
               state_.device.driver_version, state_.device.runtime_version);
+  const backend::SdpaLibrary& sdpa = state_.sdpa();
+  std::printf("cuDNN: %s\n", sdpa.why_unavailable().empty() ? std::to_string(sdpa.version()).c_str()
+                                                            : sdpa.why_unavailable().c_str());
+}
+
+bool CudaBench::wants(const std::string& name) const {
+  return filters_.empty() || std::ranges::any_of(filters_, [&](const std::string& part) {
+           return name.find(part) != std::string::npos || part.starts_with(name + " ");
+         });
 }
 
 Tensor CudaBench::uninitialised(Dtype dtype, const Shape& shape) {
@@ -35,8 +46,8 @@ Tensor CudaBench::ints(const std::vector<int32_t>& values, const Shape& shape) {
   return out;
 }
 
-const std::vector<std::byte>& CudaBench::pattern(Dtype dtype) {
-  std::vector<std::byte>& out = patterns_[dtype];
+const std::vector<std::byte>& CudaBench::pattern(Dtype dtype, float deviation) {
+  std::vector<std::byte>& out = patterns_[{dtype, deviation}];
   if (!out.empty()) {
     return out;
   }
@@ -53,8 +64,8 @@ const std::vector<std::byte>& CudaBench::pattern(Dtype dtype) {
     if (is_float(dtype)) {
       const double u = static_cast<double>(next() >> 11) * 0x1p-53;
       const double v = static_cast<double>(next() >> 11) * 0x1p-53;
-      const auto x =
-          static_cast<float>(std::sqrt(-2 * std::log(u + 1e-12)) * std::cos(6.283185307 * v));
+      const auto x = deviation * static_cast<float>(std::sqrt(-2 * std::log(u + 1e-12)) *
+                                                    std::cos(6.283185307 * v));
       const Bf16 half = to_bf16(x);
       std::memcpy(&out[at], dtype == Dtype::f32 ? static_cast<const void*>(&x) : &half,
                   static_cast<size_t>(info.block_bytes));
@@ -73,9 +84,9 @@ const std::vector<std::byte>& CudaBench::pattern(Dtype dtype) {
   return out;
 }
 
-Tensor CudaBench::random(Dtype dtype, const Shape& shape) {
+Tensor CudaBench::random(Dtype dtype, const Shape& shape, float deviation) {
   const Tensor out = uninitialised(dtype, shape);
-  const std::vector<std::byte>& source = pattern(dtype);
+  const std::vector<std::byte>& source = pattern(dtype, deviation);
   const auto total = static_cast<size_t>(out.bytes());
   const size_t first = std::min(total, source.size());
   state_.copy_in(out.raw(), source.data(), first);
@@ -126,6 +137,48 @@ double CudaBench::median_us(const std::function<void(int)>& body) {
   return times[3];
 }
 
+void CudaBench::print(const std::string& name, const Work& work, double us) const {
+  const double gbs = work.bytes / us * 1e-3;
+  const double tflops = work.flops / us * 1e-6;
+  const double byte_share = copy_gbs_ > 0 ? gbs / copy_gbs_ : 0;
+  const double flop_share = product_tflops_ > 0 ? tflops / product_tflops_ : 0;
+  if (byte_share >= flop_share) {
+    std::printf("%-58s %10.2f us %8.0f GB/s    %5.1f%% of copy\n", name.c_str(), us, gbs,
+                100 * byte_share);
+  } else {
+    std::printf("%-58s %10.2f us %8.1f TFLOP/s %5.1f%% of product\n", name.c_str(), us, tflops,
+                100 * flop_share);
+  }
+}
+
+double CudaBench::run_long(const std::string& name, const Work& work, double tokens,
+                           const std::function<void()>& body) {
+  if (!wants(name)) {
+    return 0;
+  }
+  try {
+    body();
+    state_.wait();
+    backend::CudaEvent begin, end;
+    double best = 0;
+    for (int i = 0; i < 2; ++i) {
+      begin.record(state_.stream.get());
+      body();
+      end.record(state_.stream.get());
+      end.wait();
+      const auto ms = static_cast<double>(end.ms_since(begin));
+      best = i == 0 ? ms : std::min(best, ms);
+    }
+    print(name, work, best * 1e3);
+    std::printf("%-58s %10.2f ms %8.0f tokens/s\n", "", best, tokens / best * 1e3);
+    std::fflush(stdout);
+    return best;
+  } catch (const Error& e) {
+    std::printf("%-58s failed: %s\n", name.c_str(), e.what());
+    return 0;
+  }
+}
+
 void CudaBench::run(const std::string& name, const Work& work,
                     const std::function<void(int)>& body) {
   if (!wants(name)) {
@@ -133,17 +186,7 @@ void CudaBench::run(const std::string& name, const Work& work,
   }
   try {
     const double us = median_us(body);
-    const double gbs = work.bytes / us * 1e-3;
-    const double tflops = work.flops / us * 1e-6;
-    const double byte_share = copy_gbs_ > 0 ? gbs / copy_gbs_ : 0;
-    const double flop_share = product_tflops_ > 0 ? tflops / product_tflops_ : 0;
-    if (byte_share >= flop_share) {
-      std::printf("%-58s %10.2f us %8.0f GB/s    %5.1f%% of copy\n", name.c_str(), us, gbs,
-                  100 * byte_share);
-    } else {
-      std::printf("%-58s %10.2f us %8.1f TFLOP/s %5.1f%% of product\n", name.c_str(), us, tflops,
-                  100 * flop_share);
-    }
+    print(name, work, us);
   } catch (const Error& e) {
     std::printf("%-58s failed: %s\n", name.c_str(), e.what());
   }
@@ -186,14 +229,17 @@ void CudaBench::measure_limits() {
 
 int main(int argc, char** argv) {
   try {
-    offbook::bench::CudaBench bench(argc > 1 ? argv[1] : "");
+    offbook::bench::CudaBench bench({argv + 1, argv + argc});
     bench.measure_limits();
-    for (const auto& group :
-         {offbook::bench::run_decode_steps, offbook::bench::run_decode_attention,
-          offbook::bench::run_products, offbook::bench::run_attention,
-          offbook::bench::run_elementwise, offbook::bench::run_training}) {
+    for (const auto& group : {offbook::bench::run_decode_steps,
+                              offbook::bench::run_decode_attention, offbook::bench::run_products,
+                              offbook::bench::run_attention, offbook::bench::run_elementwise,
+                              offbook::bench::run_training, offbook::bench::run_passes}) {
       bench.next_group();
       group(bench);
+    }
+    for (const std::string& why : bench.context().cuda->sdpa().refusals()) {
+      std::printf("cuDNN refused: %s\n", why.c_str());
     }
     return 0;
   } catch (const offbook::Error& e) {

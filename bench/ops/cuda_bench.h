@@ -13,8 +13,8 @@ namespace offbook::bench {
 
 class CudaBench {
  public:
-  // Runs only cases whose name contains `filter`.
-  explicit CudaBench(std::string filter);
+  // Runs only cases whose name contains one of `filters`; all when there are none.
+  explicit CudaBench(std::vector<std::string> filters);
 
   // Measures copy bandwidth (bytes read + written) and the rate of a bf16 8192³ product, and prints
   // both.
@@ -28,10 +28,17 @@ class CudaBench {
   // Runs body(i) for i = 0, 1, … (so that it can take another weight each time), prints a line with
   // the median time of one body, its rate, and its share of the limit.
   void run(const std::string& name, const Work& work, const std::function<void(int)>& body);
-  bool wants(const std::string& name) const { return name.find(filter_) != std::string::npos; }
+  // The same for a body of seconds, which runs once to warm up and twice to be timed, without a
+  // graph; prints `tokens` a second too when there are any. Returns the milliseconds of the better
+  // run, or 0.
+  double run_long(const std::string& name, const Work& work, double tokens,
+                  const std::function<void()>& body);
+  // True for a group of cases too, when a filter is the name of one of them.
+  bool wants(const std::string& name) const;
 
-  // Random tensors on the device: normal values for floats, random blocks with small scales else.
-  Tensor random(Dtype dtype, const Shape& shape);
+  // Random tensors on the device: normal values for floats, random blocks with small scales else
+  // (whatever the deviation).
+  Tensor random(Dtype dtype, const Shape& shape, float deviation = 1.0f);
   Tensor uninitialised(Dtype dtype, const Shape& shape);
   Tensor ints(const std::vector<int32_t>& values, const Shape& shape);
   // How many copies of `bytes` make repeated runs miss the caches.
@@ -44,12 +51,14 @@ class CudaBench {
 
  private:
   // Random blocks of a type, made once.
-  const std::vector<std::byte>& pattern(Dtype dtype);
+  const std::vector<std::byte>& pattern(Dtype dtype, float deviation);
   double copy_bandwidth();
   double median_us(const std::function<void(int)>& body);
 
-  std::string filter_;
-  std::map<Dtype, std::vector<std::byte>> patterns_;
+  void print(const std::string& name, const Work& work, double us) const;
+
+  std::vector<std::string> filters_;
+  std::map<std::pair<Dtype, float>, std::vector<std::byte>> patterns_;
   backend::CudaAllocator allocator_;
   backend::CudaState state_;
   backend::Arena arena_;
@@ -66,5 +75,28 @@ void run_attention(CudaBench& bench);
 void run_decode_attention(CudaBench& bench);
 void run_elementwise(CudaBench& bench);
 void run_training(CudaBench& bench);
+// All layers over many tokens: prefill, and the forward pass of a compressor.
+void run_passes(CudaBench& bench);
+
+// The shapes of the models.
+struct Heads {
+  const char* model;
+  int64_t heads;
+  int64_t kv_heads;
+  int64_t dim;
+};
+inline constexpr Heads kLlama2{"LLaMA2-7B", 32, 32, 128};
+inline constexpr Heads kLlama3{"Llama-3.1-8B", 32, 8, 128};
+inline constexpr Heads kSmol{"SmolLM2", 9, 3, 64};
+struct Decoder {
+  Heads heads;
+  int64_t hidden;
+  int64_t feed_forward;
+  int64_t vocab;
+  int layers;
+};
+inline constexpr Decoder kLlama2Decoder{kLlama2, 4096, 11008, 32000, 32};
+inline constexpr Decoder kLlama3Decoder{kLlama3, 4096, 14336, 128256, 32};
+inline constexpr Decoder kSmolDecoder{kSmol, 576, 1536, 49152, 30};
 
 }  // namespace offbook::bench

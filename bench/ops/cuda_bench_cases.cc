@@ -35,15 +35,17 @@ void product(CudaBench& bench, Dtype dtype, int64_t n, int64_t out, int64_t in) 
       });
 }
 
-struct Heads {
-  const char* model;
-  int64_t heads;
-  int64_t kv_heads;
-  int64_t dim;
+struct Choice {
+  const char* name;
+  backend::KernelChoice choice;
 };
-constexpr Heads kLlama2{"LLaMA2-7B", 32, 32, 128};
-constexpr Heads kLlama3{"Llama-3.1-8B", 32, 8, 128};
-constexpr Heads kSmol{"SmolLM2", 9, 3, 64};
+constexpr Choice kChoices[] = {
+    {"", {}},
+    {" tables", {.dense = false}},
+    {" not repeatable", {.repeatable = false}},
+    {" not repeatable, tables", {.dense = false, .repeatable = false}},
+    {" own kernels", {.cudnn = false}},
+};
 
 void attention_case(CudaBench& bench, const Heads& h, int32_t length, int32_t count) {
   const std::string name = fmt::format("attention {} {} x {}", h.model, count, length);
@@ -66,14 +68,26 @@ void attention_case(CudaBench& bench, const Heads& h, int32_t length, int32_t co
                              .out = bench.uninitialised(Dtype::bf16, q_shape),
                              .lse = bench.uninitialised(Dtype::f32, {n, h.heads})};
   const double flops = 2.0 * length * length * static_cast<double>(h.heads * h.dim) * count;
-  bench.run(name + " forward", {.flops = flops}, [&](int) { ops::attention(bench.context(), a); });
   const ops::AttentionBackwardArgs b{.forward = a,
                                      .d_out = bench.random(Dtype::bf16, q_shape),
-                                     .d_q = bench.random(Dtype::f32, q_shape),
-                                     .d_k = bench.random(Dtype::f32, k_shape),
-                                     .d_v = bench.random(Dtype::f32, k_shape)};
-  bench.run(name + " backward", {.flops = 2.5 * flops},
-            [&](int) { ops::attention_backward(bench.context(), b); });
+                                     .d_q = bench.uninitialised(Dtype::bf16, q_shape),
+                                     .d_k = bench.uninitialised(Dtype::bf16, k_shape),
+                                     .d_v = bench.uninitialised(Dtype::bf16, k_shape),
+                                     .write_q = ops::Write::overwrite,
+                                     .write_k = ops::Write::overwrite,
+                                     .write_v = ops::Write::overwrite};
+  for (const auto& [choice_name, choice] : kChoices) {
+    bench.context().cuda->choice = choice;
+    if (choice.repeatable) {
+      bench.run(name + choice_name + " forward", {.flops = flops},
+                [&](int) { ops::attention(bench.context(), a); });
+    } else {
+      ops::attention(bench.context(), a);
+    }
+    bench.run(name + choice_name + " backward", {.flops = 2.5 * flops},
+              [&](int) { ops::attention_backward(bench.context(), b); });
+  }
+  bench.context().cuda->choice = {};
 }
 
 // `rows` sequences with `kept` tokens each in the cache, `length` of which are queries.
@@ -111,24 +125,20 @@ void paged_case(CudaBench& bench, const Heads& h, int32_t rows, int32_t length, 
                             .scale = 1.0f / std::sqrt(static_cast<float>(h.dim)),
                             .out = bench.uninitialised(Dtype::bf16, q_shape)};
   const double seen = length == 1 ? kept : kept - length / 2.0;
-  bench.run(name,
-            {.bytes = kv_bytes,
-             .flops = 4.0 * rows * length * seen * static_cast<double>(h.heads * h.dim)},
-            [&](int i) {
-              const auto& [k, v] = caches[static_cast<size_t>(i) % caches.size()];
-              a.k_pages = k;
-              a.v_pages = v;
-              ops::paged_attention(bench.context(), a);
-            });
+  const CudaBench::Work work{
+      .bytes = kv_bytes,
+      .flops = 4.0 * rows * length * seen * static_cast<double>(h.heads * h.dim)};
+  const auto body = [&](int i) {
+    const auto& [k, v] = caches[static_cast<size_t>(i) % caches.size()];
+    a.k_pages = k;
+    a.v_pages = v;
+    ops::paged_attention(bench.context(), a);
+  };
+  bench.run(name, work, body);
+  bench.context().cuda->choice = {.cudnn = false, .joins_inside = false};
+  bench.run(name + (length == 1 ? ", joined by a kernel" : " own kernels"), work, body);
+  bench.context().cuda->choice = {};
 }
-
-struct Decoder {
-  Heads heads;
-  int64_t hidden;
-  int64_t feed_forward;
-  int64_t vocab;
-  int layers;
-};
 
 struct Layer {
   Tensor qkv, o, gate_up, down, norm, k_pages, v_pages;
@@ -190,7 +200,17 @@ void decode_step(CudaBench& bench, const Decoder& d, Dtype dtype, int32_t kept) 
       .max_kv_length = kept,
       .scale = 1.0f / std::sqrt(static_cast<float>(dim)),
       .out = mixed.split_axis(1, dim)};
-  bench.run(name, {.bytes = bytes}, [&](int) {
+  const auto tail = [&](const Layer& l) {
+    attention.k_pages = l.k_pages;
+    attention.v_pages = l.v_pages;
+    ops::paged_attention(ctx, attention);
+    ops::linear(ctx, {.x = mixed, .weight = l.o, .write = ops::Write::accumulate, .out = x});
+  };
+  const auto finish = [&] {
+    ops::linear(ctx, {.x = normed, .weight = head, .out = logits});
+    ops::argmax(ctx, {.x = logits, .out = token});
+  };
+  const auto unfused = [&](int) {
     for (const Layer& l : layers) {
       ops::rms_norm(ctx, {.x = x, .weight = l.norm, .out = normed});
       ops::linear(ctx, {.x = normed, .weight = l.qkv, .out = qkv});
@@ -201,10 +221,7 @@ void decode_step(CudaBench& bench, const Decoder& d, Dtype dtype, int32_t kept) 
                           .slots = slots,
                           .k_pages = l.k_pages,
                           .v_pages = l.v_pages});
-      attention.k_pages = l.k_pages;
-      attention.v_pages = l.v_pages;
-      ops::paged_attention(ctx, attention);
-      ops::linear(ctx, {.x = mixed, .weight = l.o, .write = ops::Write::accumulate, .out = x});
+      tail(l);
       ops::rms_norm(ctx, {.x = x, .weight = l.norm, .out = normed});
       ops::linear(ctx, {.x = normed, .weight = l.gate_up, .out = gate_up});
       ops::swiglu(ctx, {.gate = gate_up.slice(1, 0, d.feed_forward),
@@ -212,28 +229,49 @@ void decode_step(CudaBench& bench, const Decoder& d, Dtype dtype, int32_t kept) 
                         .out = gated});
       ops::linear(ctx, {.x = gated, .weight = l.down, .write = ops::Write::accumulate, .out = x});
     }
-    ops::linear(ctx, {.x = normed, .weight = head, .out = logits});
-    ops::argmax(ctx, {.x = logits, .out = token});
-  });
+    finish();
+  };
+  const auto fused = [&](int) {
+    for (const Layer& l : layers) {
+      const ops::NormedRows rows{.x = x, .weight = l.norm};
+      ops::norm_linear(ctx, {.rows = rows, .weights = {l.qkv}, .biases = {}, .outs = {qkv}});
+      ops::kv_write(ctx, {.k = part(heads, kv_heads),
+                          .v = part(heads + kv_heads, kv_heads),
+                          .table = table,
+                          .slots = slots,
+                          .k_pages = l.k_pages,
+                          .v_pages = l.v_pages,
+                          .q = part(0, heads)});
+      tail(l);
+      ops::norm_swiglu(ctx, {.rows = rows,
+                             .gate = l.gate_up.slice(0, 0, d.feed_forward),
+                             .up = l.gate_up.slice(0, d.feed_forward, 2 * d.feed_forward),
+                             .out = gated});
+      ops::linear(ctx, {.x = gated, .weight = l.down, .write = ops::Write::accumulate, .out = x});
+    }
+    finish();
+  };
+  bench.run(name, {.bytes = bytes}, fused);
+  ctx.cuda->choice.joins_inside = false;
+  bench.run(name + ", joined by a kernel", {.bytes = bytes}, fused);
+  bench.run(name + ", unfused", {.bytes = bytes}, unfused);
+  ctx.cuda->choice = {};
 }
 
 }  // namespace
 
 void run_decode_steps(CudaBench& bench) {
-  const Decoder llama2{kLlama2, 4096, 11008, 32000, 32};
-  const Decoder llama3{kLlama3, 4096, 14336, 128256, 32};
-  const Decoder smol{kSmol, 576, 1536, 49152, 30};
   for (const int32_t kept : {4096, 32768, 131072}) {
-    decode_step(bench, llama2, Dtype::bf16, kept);
+    decode_step(bench, kLlama2Decoder, Dtype::bf16, kept);
     bench.next_group();
   }
   for (const int32_t kept : {4369, 131072}) {
-    decode_step(bench, llama3, Dtype::bf16, kept);
+    decode_step(bench, kLlama3Decoder, Dtype::bf16, kept);
     bench.next_group();
   }
-  decode_step(bench, smol, Dtype::bf16, 8192);
-  decode_step(bench, smol, Dtype::q4_1, 8192);
-  decode_step(bench, llama2, Dtype::q4_1, 4096);
+  decode_step(bench, kSmolDecoder, Dtype::bf16, 8192);
+  decode_step(bench, kSmolDecoder, Dtype::q4_1, 8192);
+  decode_step(bench, kLlama2Decoder, Dtype::q4_1, 4096);
   bench.next_group();
 }
 
@@ -385,14 +423,20 @@ void run_training(CudaBench& bench) {
                                         .lse = bench.uninitialised(Dtype::f32, {n})};
     const double flops =
         2.0 * static_cast<double>(n) * static_cast<double>(dim) * static_cast<double>(vocab);
-    bench.run(name + " forward", {.flops = flops}, [&](int) { ops::linear_cross_entropy(ctx, f); });
     const ops::LinearCrossEntropyBackwardArgs b{
         .forward = f,
         .d_losses = bench.random(Dtype::f32, {n}),
         .d_hidden = bench.uninitialised(Dtype::bf16, {n, dim}),
         .d_head = trains_head ? bench.random(Dtype::f32, {vocab, dim}) : Tensor()};
-    bench.run(name + " backward", {.flops = (trains_head ? 3 : 2) * flops},
-              [&](int) { ops::linear_cross_entropy_backward(ctx, b); });
+    for (const bool registers : {true, false}) {
+      ctx.cuda->choice.logits_in_registers = registers;
+      const std::string how = registers ? "" : " logits in memory";
+      bench.run(name + how + " forward", {.flops = flops},
+                [&](int) { ops::linear_cross_entropy(ctx, f); });
+      bench.run(name + how + " backward", {.flops = (trains_head ? 3 : 2) * flops},
+                [&](int) { ops::linear_cross_entropy_backward(ctx, b); });
+    }
+    ctx.cuda->choice = {};
   };
   losses("SmolLM2", 32768, 576, 49152, true);
   losses("LLaMA2-7B", 4096, 4096, 32000, false);

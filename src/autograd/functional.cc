@@ -144,20 +144,16 @@ Tensor attention(const Graph& g, ops::AttentionArgs args) {
     g.tape->record({args.out}, [=](Tape& tape) {
       backend::ArenaScope scope(*tape.ctx().arena);
       const auto to = [&](const Tensor& t) {
-        return tape.needs_grad(t) ? tape.target(t)
-                                  : Tape::Target{tape.ctx().make(t.dtype(), t.shape()), Write::overwrite};
+        if (tape.needs_grad(t)) {
+          return tape.accumulator(t);
+        }
+        const Tensor unused = tape.ctx().make(t.dtype(), t.shape());
+        ops::fill(tape.ctx(), {.value = 0, .out = unused});
+        return unused;
       };
-      const Tape::Target q = to(args.q);
-      const Tape::Target k = to(args.k);
-      const Tape::Target v = to(args.v);
-      ops::attention_backward(tape.ctx(), {.forward = args,
-                                           .d_out = tape.grad(args.out),
-                                           .d_q = q.tensor,
-                                           .d_k = k.tensor,
-                                           .d_v = v.tensor,
-                                           .write_q = q.write,
-                                           .write_k = k.write,
-                                           .write_v = v.write});
+      ops::attention_backward(
+          tape.ctx(),
+          {.forward = args, .d_out = tape.grad(args.out), .d_q = to(args.q), .d_k = to(args.k), .d_v = to(args.v)});
     });
   }
   return args.out;

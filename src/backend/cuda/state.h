@@ -28,8 +28,9 @@ struct KernelChoice {
   // Of decoding: the block that finishes last joins the splits of a long cache, instead of a kernel
   // of its own.
   bool joins_inside = true;
-  // Cross-entropy of narrow models: logits stay in registers, in a kernel of our own.
-  bool logits_in_registers = true;
+  // Cross-entropy of narrow models: logits stay in registers, in a kernel of our own. Off until it has
+  // run on a GPU.
+  bool logits_in_registers = false;
 };
 
 // One pass at a time; not thread-safe. Owns its stream, workspace and library handles. Device

@@ -1,7 +1,8 @@
 // The CPU gains nothing from fusing: rows of x stay in the L1 cache between the operations.
-#include "src/backend/cpu/isa_begin.h"
 #include "src/ops/norm_linear/unfused.h"
 #include "src/ops/registry.h"
+
+#include "src/backend/cpu/isa_begin.h"
 
 namespace offbook::ops::OB_ISA {
 namespace {

@@ -22,6 +22,12 @@ std::unique_ptr<Compressor> make_untrained(const backend::ExecutionContext&, con
   return std::make_unique<T>(base);
 }
 
+template <QuitoCompressor::FirstToken first_token>
+std::unique_ptr<Compressor> make_quito(const backend::ExecutionContext&, const BaseModel& base,
+                                       const CompressorWeights*) {
+  return std::make_unique<QuitoCompressor>(base, first_token);
+}
+
 template <typename T>
 std::unique_ptr<Compressor> make_trained(const backend::ExecutionContext& ctx,
                                          const BaseModel& base, const CompressorWeights* weights) {
@@ -33,7 +39,8 @@ constexpr Method kMethods[] = {
     {"head_tail", ContextKind::text, false, make_kept_text<Keep::head_and_tail>},
     {"random", ContextKind::text, false, make_kept_text<Keep::random>},
     {"selective_context", ContextKind::text, false, make_untrained<SelectiveContextCompressor>},
-    {"quito", ContextKind::text, false, make_untrained<QuitoCompressor>},
+    {"quito", ContextKind::text, false, make_quito<QuitoCompressor::FirstToken::counts>},
+    {"quito_no_sink", ContextKind::text, false, make_quito<QuitoCompressor::FirstToken::left_out>},
     {"beacon", ContextKind::kv_prefix, true, make_trained<BeaconCompressor>},
     {"autocompressor", ContextKind::soft_tokens, true, make_trained<AutoCompressor>},
     {"icae", ContextKind::soft_tokens, true, make_trained<IcaeCompressor>},

@@ -2,14 +2,17 @@
 // filter.
 #pragma once
 #include "src/compress/compressor.h"
+#include "src/compress/quito/quito.h"
 
 namespace offbook::compress {
 
 // What is kept stands in the source as it is, and counts at most the budget's tokens. Cost: one
-// pass of the base model over the segment, every request by itself.
+// pass of the base model over the segment, every request by itself; requests that follow each other
+// with the same text and question share it.
 class QuitoCompressor final : public Compressor {
  public:
-  explicit QuitoCompressor(const BaseModel& base);
+  enum class FirstToken : uint8_t { counts, left_out };  // quito, quito_no_sink
+  QuitoCompressor(const BaseModel& base, FirstToken first_token);
 
   const Description& describe() const override { return description_; }
   Plan plan(const Request& request) const override;
@@ -19,10 +22,10 @@ class QuitoCompressor final : public Compressor {
                                   const AttachOptions& options) const override;
 
  private:
-  CompressedContext compress_one(const backend::ExecutionContext& ctx,
-                                 const Request& request) const;
+  CompressedContext filter(const Request& request, const WeightedText& weighted) const;
 
   const BaseModel base_;
+  FirstToken first_token_;
   Description description_;
 };
 

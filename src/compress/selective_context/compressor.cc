@@ -1,6 +1,5 @@
 #include "src/compress/selective_context/compressor.h"
 
-#include "src/compress/selective_context/selective_context.h"
 #include "src/compress/text_context.h"
 
 namespace offbook::compress {
@@ -8,11 +7,10 @@ namespace offbook::compress {
 SelectiveContextCompressor::SelectiveContextCompressor(const BaseModel& base)
     : base_(base), description_{.id = "selective_context", .kind = ContextKind::text} {}
 
-CompressedContext SelectiveContextCompressor::compress_one(const backend::ExecutionContext& ctx,
-                                                           const Request& request) const {
+CompressedContext SelectiveContextCompressor::select(const Request& request,
+                                                     const ScoredText& scored) const {
   CompressedContext out = begin_context(*this, base_, request);
   const int64_t limit = kept_limit(out.tokens_before, request.budget);
-  const ScoredText scored = score_text(ctx, {base_.llama, base_.tokenizer}, request.text, {});
   const TokenCount count = [&](std::string_view text) {
     return static_cast<int64_t>(kept_text_tokens(base_.tokenizer, text).size());
   };
@@ -35,8 +33,14 @@ std::vector<CompressedContext> SelectiveContextCompressor::compress(
     const backend::ExecutionContext& ctx, std::span<const Request> requests) const {
   std::vector<CompressedContext> out;
   out.reserve(requests.size());
-  for (const Request& request : requests) {
-    out.push_back(compress_one(ctx, request));
+  ScoredText scored;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const std::string_view text = requests[i].text;
+    if (i == 0 || text.data() != requests[i - 1].text.data() ||
+        text.size() != requests[i - 1].text.size()) {
+      scored = score_text(ctx, {base_.llama, base_.tokenizer}, text, {});
+    }
+    out.push_back(select(requests[i], scored));
   }
   return out;
 }

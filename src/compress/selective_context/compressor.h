@@ -2,11 +2,13 @@
 // model scoring.
 #pragma once
 #include "src/compress/compressor.h"
+#include "src/compress/selective_context/selective_context.h"
 
 namespace offbook::compress {
 
 // What is kept stands in the source as it is, and counts at most the budget's tokens. Cost: one
-// pass of the base model over the segment, every request by itself.
+// pass of the base model over the segment, every request by itself; requests that follow each other
+// with the same text share it.
 class SelectiveContextCompressor final : public Compressor {
  public:
   explicit SelectiveContextCompressor(const BaseModel& base);
@@ -19,8 +21,7 @@ class SelectiveContextCompressor final : public Compressor {
                                   const AttachOptions& options) const override;
 
  private:
-  CompressedContext compress_one(const backend::ExecutionContext& ctx,
-                                 const Request& request) const;
+  CompressedContext select(const Request& request, const ScoredText& scored) const;
 
   const BaseModel base_;
   Description description_;

@@ -1,0 +1,403 @@
+#include "src/evaluate/run.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include <fnmatch.h>
+#include <nlohmann/json.hpp>
+
+#include "src/base/error.h"
+#include "src/compress/registry.h"
+#include "src/evaluate/peak_memory.h"
+#include "src/store/hash.h"
+
+namespace offbook::evaluate {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Part of every key: raised when the same input gives other predictions than before.
+constexpr int kFormat = 1;
+
+bool is_learned(const Cell& cell) {
+  for (const compress::Method& method : compress::methods()) {
+    if (method.id == cell.method) {
+      return method.needs_training;
+    }
+  }
+  return false;
+}
+
+// Cells that one call of ContextMaker::make() serves, as indices.
+std::vector<std::vector<size_t>> groups_of(const std::vector<Cell>& cells) {
+  std::vector<std::vector<size_t>> groups;
+  for (size_t i = 0; i < cells.size(); ++i) {
+    const auto group = std::find_if(groups.begin(), groups.end(), [&](const auto& g) {
+      const Cell& first = cells[g.front()];
+      return first.method == cells[i].method && first.top_k == cells[i].top_k;
+    });
+    if (group == groups.end()) {
+      groups.push_back({i});
+    } else {
+      group->push_back(i);
+    }
+  }
+  return groups;
+}
+
+class Runner {
+ public:
+  Runner(FileSystem& fs, const Suite& suite, const ContextTools& tools, Reader& reader,
+         const RunOptions& options)
+      : fs_(fs),
+        suite_(suite),
+        tools_(tools),
+        reader_(reader),
+        options_(options),
+        maker_(tools, options.contexts),
+        prompts_(tools.base.tokenizer, tools.base.chat_format),
+        journal_(fs, options.out) {}
+
+  SuiteRun run() {
+    SuiteRun out{.suite = &suite_, .cells = options_.cells};
+    for (const Task& task : suite_.tasks) {
+      TaskRun t{.data = load_cases(fs_, task, options_.cases, tools_.base.tokenizer)};
+      t.predictions.assign(out.cells.size(),
+                           std::vector<std::optional<Prediction>>(t.data.cases.size()));
+      for (const Cell& cell : out.cells) {
+        t.absent.push_back(reason_not_to_run(t.data, cell));
+      }
+      out.tasks.push_back(std::move(t));
+    }
+    total_ = count(out);
+    const auto began = Clock::now();
+    for (TaskRun& task : out.tasks) {
+      for (const std::vector<size_t>& group : groups_of(out.cells)) {
+        run_group(out, task, group);
+      }
+    }
+    out.seconds = std::chrono::duration<double>(Clock::now() - began).count();
+    out.computed = computed_;
+    out.kept = kept_;
+    return out;
+  }
+
+ private:
+  std::string reason_not_to_run(const TaskData& data, const Cell& cell) const {
+    if (!data.absent.empty()) {
+      return data.absent;
+    }
+    if (is_learned(cell)) {
+      if (tools_.learned.find(cell.method) == tools_.learned.end()) {
+        return "no weights (--compressor FILE)";
+      }
+      if (!data.learned_may_run) {
+        return "learned methods are scored on test parts only";
+      }
+    }
+    return cell.absent;
+  }
+
+  static bool may_run(const TaskData& data, const Cell& cell, const Case& c) {
+    const std::string& pattern = data.task->learned_documents;
+    return pattern.empty() || !is_learned(cell) ||
+           ::fnmatch(pattern.c_str(), data.documents[c.document].id.c_str(), 0) == 0;
+  }
+
+  static int64_t count(const SuiteRun& run) {
+    int64_t n = 0;
+    for (const TaskRun& task : run.tasks) {
+      for (size_t cell = 0; cell < run.cells.size(); ++cell) {
+        for (size_t i = 0; task.absent[cell].empty() && i < task.data.cases.size(); ++i) {
+          n += may_run(task.data, run.cells[cell], task.data.cases[i]);
+        }
+      }
+    }
+    return n;
+  }
+
+  std::string key_of(const TaskData& data, const Cell& cell, const Case& c) const {
+    const Task& task = *data.task;
+    const nlohmann::json content{kFormat,
+                                 tools_.base.fingerprint.model,
+                                 static_cast<int>(tools_.ctx.backend),
+                                 text_format(),
+                                 maker_.signature(cell),
+                                 task.name,
+                                 task.system,
+                                 task.prompt,
+                                 task.prompt_alone,
+                                 task.max_tokens,
+                                 task.stop,
+                                 task.temperature,
+                                 static_cast<int>(task.cut),
+                                 static_cast<int>(task.measure),
+                                 data.documents[c.document].hash,
+                                 c.id,
+                                 c.question,
+                                 c.options,
+                                 c.stem,
+                                 c.continuation,
+                                 c.answers};
+    return store::to_hex(
+        store::Hasher()
+            .add_text(content.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace))
+            .digest());
+  }
+  int text_format() const {
+    return tools_.base.chat_format ? static_cast<int>(*tools_.base.chat_format) : -1;
+  }
+
+  // Chunks of cases in their order; a chunk's cells one after another, so that they share what was
+  // read of a text.
+  void run_group(SuiteRun& run, TaskRun& task, const std::vector<size_t>& group) {
+    std::vector<size_t> cells;
+    for (const size_t cell : group) {
+      if (task.absent[cell].empty()) {
+        cells.push_back(cell);
+      }
+    }
+    std::vector<size_t> cases;
+    for (size_t i = 0; i < task.data.cases.size() && !cells.empty(); ++i) {
+      if (may_run(task.data, run.cells[cells.front()], task.data.cases[i])) {
+        cases.push_back(i);
+      }
+    }
+    const auto batch = static_cast<size_t>(reader_.batch());
+    for (size_t begin = 0; begin < cases.size(); begin += batch) {
+      const std::vector<size_t> chunk(
+          cases.begin() + static_cast<std::ptrdiff_t>(begin),
+          cases.begin() + static_cast<std::ptrdiff_t>(std::min(cases.size(), begin + batch)));
+      run_chunk(run, task, cells, chunk);
+      check_progress();
+    }
+  }
+
+  void check_progress() {
+    const int64_t done = computed_ + kept_;
+    OB_REQUIRE(!options_.on_progress || options_.on_progress(done, total_), Cancelled,
+               "stopped after {} of {} predictions; the same command goes on from there", done,
+               total_);
+  }
+
+  // One case under some cells, before the model has read it.
+  struct Work {
+    size_t cell = 0;
+    size_t at = 0;  // the case
+    Prediction prediction;
+    MadeContext context;
+    ReadPrompt prompt;
+  };
+
+  void run_chunk(SuiteRun& run, TaskRun& task, const std::vector<size_t>& cells,
+                 const std::vector<size_t>& chunk) {
+    std::vector<std::vector<Work>> work(cells.size());
+    for (const size_t i : chunk) {
+      const Case& c = task.data.cases[i];
+      std::vector<const Cell*> wanted;
+      std::vector<size_t> slots;
+      std::vector<std::string> keys;
+      for (size_t s = 0; s < cells.size(); ++s) {
+        const Cell& cell = run.cells[cells[s]];
+        std::string key = key_of(task.data, cell, c);
+        if (const Prediction* known = journal_.find(key)) {
+          task.predictions[cells[s]][i] = *known;
+          ++kept_;
+        } else {
+          wanted.push_back(&cell);
+          slots.push_back(s);
+          keys.push_back(std::move(key));
+        }
+      }
+      if (!wanted.empty()) {
+        make(task, i, wanted, keys, slots, cells, work);
+      }
+    }
+    for (std::vector<Work>& of_cell : work) {
+      read(task, of_cell);
+    }
+    journal_.sync();
+  }
+
+  void make(const TaskRun& task, size_t i, const std::vector<const Cell*>& wanted,
+            const std::vector<std::string>& keys, const std::vector<size_t>& slots,
+            const std::vector<size_t>& cells, std::vector<std::vector<Work>>& work) {
+    const Case& c = task.data.cases[i];
+    std::vector<int64_t> rooms;
+    for (const Cell* cell : wanted) {
+      rooms.push_back(prompts_.room(*task.data.task, c, cell->window));
+      OB_REQUIRE(rooms.back() >= 0, InvalidArgument,
+                 "{}: the question {} with its answer has {} tokens more than a window of {}",
+                 task.data.task->where, c.id, -rooms.back(), cell->window);
+    }
+    reset_peak_memory();
+    std::vector<MadeContext> made = maker_.make(task.data, c, wanted, rooms);
+    const int64_t peak = peak_memory_bytes();
+    for (size_t w = 0; w < wanted.size(); ++w) {
+      Work one{.cell = cells[slots[w]], .at = i, .context = std::move(made[w])};
+      const MadeContext& context = one.context;
+      one.prediction = {.key = keys[w],
+                        .task = task.data.task->name,
+                        .cell = wanted[w]->name(),
+                        .question = c.id,
+                        .source_tokens = context.source_tokens,
+                        .kept_tokens = context.kept_tokens,
+                        .is_cut = context.is_cut,
+                        .kept_answer = context.kept_answer,
+                        .cited = context.cited,
+                        .supporting = context.supporting,
+                        .spans = context.spans,
+                        .online_seconds = context.is_online ? context.seconds : 0,
+                        .offline_seconds = context.offline_seconds,
+                        .peak_bytes = peak};
+      if (context.does_not_fit) {
+        one.prediction.skipped = "the text does not fit the window";
+      } else if (task.data.task->measure == Measure::continuation) {
+        one.prompt = prompts_.plain(c, context);
+      } else {
+        one.prompt = prompts_.make(*task.data.task, c, context);
+      }
+      work[slots[w]].push_back(std::move(one));
+    }
+  }
+
+  void read(TaskRun& task, std::vector<Work>& of_cell) {
+    std::vector<ReadPrompt> prompts;
+    std::vector<Work*> readers;
+    for (Work& work : of_cell) {
+      if (work.prediction.skipped.empty()) {
+        prompts.push_back(std::move(work.prompt));
+        readers.push_back(&work);
+      }
+    }
+    reset_peak_memory();
+    if (task.data.task->measure == Measure::continuation) {
+      for (size_t i = 0; i < readers.size(); ++i) {
+        take_loss(task, prompts[i], *readers[i]);
+      }
+    } else if (!prompts.empty()) {
+      take_answers(task, prompts, readers);
+    }
+    const int64_t peak = peak_memory_bytes();
+    for (Work& work : of_cell) {
+      work.prediction.peak_bytes = std::max(work.prediction.peak_bytes, peak);
+      journal_.add(work.prediction);
+      task.predictions[work.cell][work.at] = std::move(work.prediction);
+      ++computed_;
+    }
+  }
+
+  void take_answers(const TaskRun& task, const std::vector<ReadPrompt>& prompts,
+                    const std::vector<Work*>& readers) {
+    const Task& spec = *task.data.task;
+    Decoding decoding{
+        .max_tokens = spec.max_tokens, .stop = spec.stop, .temperature = spec.temperature};
+    for (const Work* work : readers) {
+      decoding.seeds.push_back(options_.cases.seed ^
+                               std::stoull(work->prediction.key.substr(0, 15), nullptr, 16));
+    }
+    const std::vector<Reading> readings = reader_.read(prompts, decoding);
+    for (size_t i = 0; i < readings.size(); ++i) {
+      Prediction& p = readers[i]->prediction;
+      p.text = readings[i].text;
+      p.prompt_tokens = prompts[i].tokens();
+      p.answer_tokens = readings[i].tokens;
+      p.is_cold = readings[i].is_cold;
+      p.prompt_seconds = readings[i].prompt_seconds;
+      p.decode_seconds = readings[i].decode_seconds;
+      const model::ModelConfig& config = tools_.base.llama.config();
+      p.flops = readers[i]->context.flops +
+                compress::pass_flops(config, p.prompt_tokens + p.answer_tokens, false);
+    }
+  }
+
+  void take_loss(const TaskRun& task, const ReadPrompt& prompt, Work& work) {
+    const auto began = Clock::now();
+    const ContinuationLoss loss = reader_.loss(prompt);
+    Prediction& p = work.prediction;
+    p.nll_sum = loss.nll_sum;
+    p.nll_tokens = loss.tokens;
+    p.nll_bytes = static_cast<int64_t>(task.data.cases[work.at].continuation.size());
+    p.prompt_tokens = prompt.tokens();
+    p.prompt_seconds = std::chrono::duration<double>(Clock::now() - began).count();
+    p.flops = work.context.flops +
+              compress::pass_flops(tools_.base.llama.config(), p.prompt_tokens, true);
+  }
+
+  FileSystem& fs_;
+  const Suite& suite_;
+  const ContextTools& tools_;
+  Reader& reader_;
+  const RunOptions& options_;
+  ContextMaker maker_;
+  PromptMaker prompts_;
+  Journal journal_;
+  int64_t total_ = 0, computed_ = 0, kept_ = 0;
+};
+
+}  // namespace
+
+SuiteRun run_suite(FileSystem& fs, const Suite& suite, const ContextTools& tools, Reader& reader,
+                   const RunOptions& options) {
+  return Runner(fs, suite, tools, reader, options).run();
+}
+
+void write_run(FileSystem& fs, const SuiteRun& run, const std::filesystem::path& directory) {
+  write_file_atomically(fs, directory / "suite.suite", std::as_bytes(std::span(run.suite->text)));
+  std::vector<nlohmann::json> questions, predictions;
+  for (const TaskRun& task : run.tasks) {
+    for (const Case& c : task.data.cases) {
+      questions.push_back(to_json(task.data, c));
+    }
+    for (const auto& of_cell : task.predictions) {
+      for (const std::optional<Prediction>& p : of_cell) {
+        if (p) {
+          predictions.push_back(to_json(*p, Fields::reproducible));
+        }
+      }
+    }
+  }
+  write_lines(fs, directory / "questions.jsonl", questions);
+  write_lines(fs, directory / "predictions.jsonl", predictions);
+}
+
+SuiteRun kept_suite_run(FileSystem& fs, const Suite& suite,
+                        const std::filesystem::path& directory) {
+  KeptRun kept = read_run(fs, directory);
+  SuiteRun out{.suite = &suite};
+  std::map<std::string, size_t> cell_number;
+  for (const Prediction& p : kept.predictions) {
+    if (cell_number.emplace(p.cell, out.cells.size()).second) {
+      out.cells.push_back(cell_named(p.cell));
+    }
+  }
+  std::map<std::pair<std::string, std::string>, std::pair<size_t, size_t>> place;
+  for (size_t t = 0; t < kept.tasks.size(); ++t) {
+    const auto task = std::find_if(suite.tasks.begin(), suite.tasks.end(),
+                                   [&](const Task& s) { return s.name == kept.task_names[t]; });
+    OB_REQUIRE(task != suite.tasks.end(), InvalidArgument, "{} has a task {}, the suite {} has not",
+               directory.string(), kept.task_names[t], suite.name);
+    TaskRun run{.data = std::move(kept.tasks[t])};
+    run.data.task = &*task;
+    run.absent.resize(out.cells.size());
+    run.predictions.assign(out.cells.size(),
+                           std::vector<std::optional<Prediction>>(run.data.cases.size()));
+    for (size_t i = 0; i < run.data.cases.size(); ++i) {
+      place[{kept.task_names[t], run.data.cases[i].id}] = {t, i};
+    }
+    out.tasks.push_back(std::move(run));
+  }
+  for (Prediction& p : kept.predictions) {
+    const auto at = place.find({p.task, p.question});
+    OB_REQUIRE(at != place.end(), Corrupt,
+               "{}: a prediction for the question {}, which is not in "
+               "questions.jsonl",
+               directory.string(), p.question);
+    const auto [t, i] = at->second;
+    out.tasks[t].predictions[cell_number[p.cell]][i] = std::move(p);
+    ++out.kept;
+  }
+  return out;
+}
+
+}  // namespace offbook::evaluate

@@ -52,7 +52,7 @@ int run(int argc, char** argv) {
   add_global_options(app, shell.options);
   for (const auto add :
        {add_learn, add_train, add_ask, add_search, add_corpora, add_status, add_inspect, add_check,
-        add_transfer, add_models, add_train_compressor, add_data, add_completion}) {
+        add_transfer, add_models, add_train_compressor, add_data, add_evaluate, add_completion}) {
     add(app, shell);
   }
   app.footer(

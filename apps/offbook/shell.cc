@@ -61,6 +61,10 @@ Options options_from_environment() {
   if (const auto models = from_environment("OFFBOOK_MODELS"); !models.empty()) {
     options.models = models;
   }
+  options.data = from_environment("OFFBOOK_DATA");
+  if (options.data.empty()) {
+    options.data = "../shared";
+  }
   options.cache = base_directory("XDG_CACHE_HOME", ".cache");
   return options;
 }

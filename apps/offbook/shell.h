@@ -16,7 +16,7 @@ namespace offbook::app {
 
 // Global options as given; directories have the environment's defaults already.
 struct Options {
-  std::filesystem::path corpora, models, cache;
+  std::filesystem::path corpora, models, cache, data;
   std::string model = "smollm2-135m-instruct";  // in the model directory, or a path
   std::string encoder = "all-minilm-l6-v2";
   std::string chat_template;  // empty: the model's own
@@ -30,7 +30,7 @@ struct Options {
   std::filesystem::path log;  // empty: none
 };
 
-// Defaults from OFFBOOK_MODELS, XDG_DATA_HOME, XDG_CACHE_HOME and HOME; the only place of the
+// Defaults from OFFBOOK_MODELS, OFFBOOK_DATA, XDG_DATA_HOME, XDG_CACHE_HOME and HOME; the only place of the
 // program that reads them.
 Options options_from_environment();
 // $XDG_CONFIG_HOME/offbook/config.toml or ~/.config/offbook/config.toml.

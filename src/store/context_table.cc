@@ -9,7 +9,21 @@ namespace {
 constexpr const char* kSegments =
     "SELECT s.ordinal, s.first_passage, s.last_passage, s.begin, s.end, s.token_count, s.tokens, "
     "s.token_spans, d.id FROM segments s JOIN documents d ON d.number = s.document "
-    "WHERE s.document = ?1 ORDER BY s.ordinal";
+    "WHERE s.document = ?1 AND ?2 BETWEEN s.first_passage AND s.last_passage OR "
+    "s.document = ?1 AND ?2 < 0 ORDER BY s.ordinal";
+
+// The row a query of kSegments stands at.
+Segment segment_in(Query& q) {
+  Segment s{.document_id = q.string(8),
+            .ordinal = static_cast<int>(q.integer(0)),
+            .first_passage = static_cast<int>(q.integer(1)),
+            .last_passage = static_cast<int>(q.integer(2)),
+            .span = {static_cast<uint64_t>(q.integer(3)), static_cast<uint64_t>(q.integer(4))}};
+  const auto count = static_cast<uint64_t>(q.integer(5));
+  s.tokens = unpack_tokens(q.blob(6), count);
+  s.token_spans = unpack_spans(q.blob(7), count, s.span.begin);
+  return s;
+}
 
 bool equal(const Segment& a, const Segment& b) {
   return a.ordinal == b.ordinal && a.first_passage == b.first_passage &&
@@ -54,19 +68,16 @@ void ContextTable::put_segments(int64_t document, const std::vector<Segment>& se
 
 std::vector<Segment> ContextTable::segments(int64_t document) {
   std::vector<Segment> segments;
-  Query q = db_.query(kSegments, document);
+  Query q = db_.query(kSegments, document, -1);
   while (q.step()) {
-    Segment s{.document_id = q.string(8),
-              .ordinal = static_cast<int>(q.integer(0)),
-              .first_passage = static_cast<int>(q.integer(1)),
-              .last_passage = static_cast<int>(q.integer(2)),
-              .span = {static_cast<uint64_t>(q.integer(3)), static_cast<uint64_t>(q.integer(4))}};
-    const auto count = static_cast<uint64_t>(q.integer(5));
-    s.tokens = unpack_tokens(q.blob(6), count);
-    s.token_spans = unpack_spans(q.blob(7), count, s.span.begin);
-    segments.push_back(std::move(s));
+    segments.push_back(segment_in(q));
   }
   return segments;
+}
+
+std::optional<Segment> ContextTable::segment_of(int64_t document, int passage_ordinal) {
+  Query q = db_.query(kSegments, document, passage_ordinal);
+  return q.step() ? std::optional(segment_in(q)) : std::nullopt;
 }
 
 bool ContextTable::reuse(int64_t document, const Segment& segment, const ContextRecipe& recipe) {
@@ -133,6 +144,21 @@ std::optional<CompressedContext> ContextTable::get(int64_t document, int ordinal
   return context;
 }
 
+int64_t ContextTable::tokens_without(int64_t generation, const ContextRecipe& recipe) {
+  const auto in_segments = db_.integer(
+      "SELECT sum(s.token_count) FROM segments s JOIN generation_documents g ON g.document = "
+      "s.document WHERE g.generation = ?1 AND NOT EXISTS (SELECT 1 FROM segment_contexts u JOIN "
+      "contexts c ON c.key = u.key WHERE u.document = s.document AND u.ordinal = s.ordinal AND "
+      "c.artefact IS NOT NULL AND c.method = ?2 AND c.weights = ?3 AND c.base_model = ?4 AND "
+      "c.ratio = ?5)",
+      generation, recipe.method, recipe.weights_hash, recipe.base.model, recipe.ratio);
+  const auto in_passages = db_.integer(
+      "SELECT sum(p.base_tokens) FROM passages p JOIN generation_documents g ON g.document = "
+      "p.id >> 24 WHERE g.generation = ?1 AND g.document NOT IN (SELECT document FROM segments)",
+      generation);
+  return in_segments.value_or(0) + in_passages.value_or(0);
+}
+
 void ContextTable::count_hit(int64_t document, int ordinal, const ContextRecipe& recipe) {
   if (const auto key = key_of(document, ordinal, recipe)) {
     db_.run("UPDATE contexts SET hits = hits + 1 WHERE key = ?1", *key);
@@ -159,6 +185,13 @@ int ContextTable::enforce_budget(uint64_t max_bytes) {
   }
   transaction.commit();
   return static_cast<int>(evicted.size());
+}
+
+int64_t ContextTable::evict_others(const ContextRecipe& recipe) {
+  return db_.run(
+      "UPDATE contexts SET artefact = NULL WHERE artefact IS NOT NULL AND NOT (method = ?1 AND "
+      "weights = ?2 AND base_model = ?3 AND ratio = ?4)",
+      recipe.method, recipe.weights_hash, recipe.base.model, recipe.ratio);
 }
 
 void ContextTable::drop_unused() {

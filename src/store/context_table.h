@@ -1,5 +1,6 @@
 // Segments and what compressors left of them.
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,8 @@ class ContextTable {
   // Replaces the segments of a document version; the same ones again change nothing.
   void put_segments(int64_t document, const std::vector<Segment>& segments);
   std::vector<Segment> segments(int64_t document);  // in order
+  // The one that holds a passage; absent while the document has no segments.
+  std::optional<Segment> segment_of(int64_t document, int passage_ordinal);
 
   // True when a context of this recipe is there (and not evicted); then the segment uses it from
   // now on, also if it was made for another document.
@@ -39,12 +42,17 @@ class ContextTable {
   // Absent when never made, or evicted: then it is to be made again. With document, ordinal and the
   // worst fidelity assessed for the document. Corrupt when the artefact is damaged or missing.
   std::optional<CompressedContext> get(int64_t document, int ordinal, const ContextRecipe& recipe);
+  // Tokens of a generation's documents that have no context of this recipe; for documents that were
+  // never compressed, what their passages hold.
+  int64_t tokens_without(int64_t generation, const ContextRecipe& recipe);
   // Counts a use, so that enforce_budget keeps what is asked for often.
   void count_hit(int64_t document, int ordinal, const ContextRecipe& recipe);
   uint64_t stored_bytes();
   // Evicts the least asked for until at most `max_bytes` are kept; their files go with the next
   // collect_garbage(). Returns how many went.
   int enforce_budget(uint64_t max_bytes);
+  // Evicts contexts that were not made by this recipe. Returns how many went.
+  int64_t evict_others(const ContextRecipe& recipe);
   // Forgets contexts that no segment uses any more.
   void drop_unused();
 

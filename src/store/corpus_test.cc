@@ -218,6 +218,32 @@ TEST_F(CorpusTest, BudgetEvictsWhatIsAskedForLeast) {
   EXPECT_EQ(corpus.contexts().enforce_budget(all - 1), 1);
   EXPECT_FALSE(corpus.contexts().get(2, 0, make_recipe()));
   EXPECT_TRUE(corpus.contexts().get(1, 0, make_recipe()));
+  EXPECT_EQ(corpus.contexts().evict_others(make_recipe()), 0);
+  ContextRecipe other = make_recipe();
+  other.ratio = 16;
+  EXPECT_EQ(corpus.contexts().evict_others(other), 2);
+  EXPECT_EQ(corpus.contexts().stored_bytes(), 0u);
+}
+
+TEST_F(CorpusTest, ASegmentIsFoundByItsPassage) {
+  Corpus corpus = create();
+  const int64_t generation = corpus.generations().begin({});
+  const int64_t number = put_document(corpus, generation, "a", {"one", "two", "three"});
+  std::vector<Segment> segments(2);
+  for (int i = 0; i < 2; ++i) {
+    segments[static_cast<size_t>(i)] = {.document_id = "a",
+                                        .ordinal = i,
+                                        .first_passage = 2 * i,
+                                        .last_passage = i + 1,
+                                        .span = {static_cast<uint64_t>(4 * i), 9},
+                                        .tokens = {i},
+                                        .token_spans = {{static_cast<uint64_t>(4 * i), 9}}};
+  }
+  corpus.contexts().put_segments(number, segments);
+  EXPECT_EQ(corpus.contexts().segment_of(number, 1)->ordinal, 0);
+  EXPECT_EQ(corpus.contexts().segment_of(number, 2)->ordinal, 1);
+  EXPECT_FALSE(corpus.contexts().segment_of(number, 3));
+  EXPECT_FALSE(corpus.contexts().segment_of(number + 1, 0));
 }
 
 TEST_F(CorpusTest, VectorsOfADocumentAreItsOwn) {

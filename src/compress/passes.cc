@@ -8,6 +8,16 @@ Dtype merged_type(const backend::ExecutionContext& ctx) {
   return ctx.compute == backend::Compute::bf16 ? Dtype::bf16 : Dtype::f32;
 }
 
+const model::Llama& MergedWriter::get(const backend::ExecutionContext& ctx,
+                                      const model::Llama& base,
+                                      const model::LoraAdapter& adapter) const {
+  std::call_once(once_, [&] {
+    model_ = std::make_unique<model::Llama>(
+        ctx, base.config(), model::merged(ctx, base.weights(), adapter, merged_type(ctx)));
+  });
+  return *model_;
+}
+
 std::vector<ByteSpan> slot_spans(const Segment& segment, int32_t ratio) {
   std::vector<ByteSpan> out;
   const size_t tokens = segment.tokens.size();

@@ -5,7 +5,6 @@
 
 #include "src/backend/transfer.h"
 #include "src/base/float16.h"
-#include "src/compress/passes.h"
 #include "src/compress/soft_tokens.h"
 #include "src/ops/registry.h"
 
@@ -41,10 +40,7 @@ AutoCompressor::AutoCompressor(const backend::ExecutionContext& ctx, const BaseM
                    .needs_training = true,
                    .weights_hash = hash_of(weights)},
       weights_(weights),
-      auto_(on_device(ctx, take_autocompressor(weights, base.llama.config()))),
-      writer_(std::make_unique<model::Llama>(
-          ctx, base.llama.config(),
-          model::merged(ctx, base.llama.weights(), auto_.lora, merged_type(ctx)))) {}
+      auto_(on_device(ctx, take_autocompressor(weights, base.llama.config()))) {}
 
 // A whole number of slots' worth, so that parts add no slots.
 int32_t AutoCompressor::part_tokens(int32_t ratio) const {
@@ -139,7 +135,8 @@ void AutoCompressor::write(const backend::ExecutionContext& ctx, std::span<Job* 
   const std::vector<int32_t> filler = filling(rows, 1);
   segments.push_back({.tokens = filler});
   const std::vector<AutoOutput> outputs =
-      run_segments({ctx}, *writer_, auto_, segments, {.activations = ctx.activations()});
+      run_segments({ctx}, writer_.get(ctx, base_.llama, auto_.lora), auto_, segments,
+                   {.activations = ctx.activations()});
   for (size_t i = 0; i < jobs.size(); ++i) {
     const Tensor half = ctx.make(Dtype::bf16, outputs[i].vectors.shape());
     ops::copy(ctx, {.x = outputs[i].vectors, .out = half});

@@ -2,13 +2,14 @@
 #pragma once
 #include "src/compress/autocompressor/autocompressor.h"
 #include "src/compress/compressor.h"
+#include "src/compress/passes.h"
 
 namespace offbook::compress {
 
 // A segment is cut in parts of at most ratio × summary tokens; each part reads the vectors of those
 // before it (of the prior's, when the request has one, first) and leaves one vector per `ratio`
-// tokens. Payloads are bf16. Holds the base with the adapter merged. Readers run under
-// reader_adapter(): vectors are made for the model that made them.
+// tokens. Payloads are bf16. From its first compress() on holds the base with the adapter merged.
+// Readers run under reader_adapter(): vectors are made for the model that made them.
 class AutoCompressor final : public Compressor {
  public:
   static constexpr int32_t kPassRows = 2048;
@@ -40,7 +41,7 @@ class AutoCompressor final : public Compressor {
   Description description_;
   CompressorWeights weights_;
   AutoWeights auto_;
-  std::unique_ptr<const model::Llama> writer_;
+  MergedWriter writer_;
 };
 
 }  // namespace offbook::compress

@@ -5,7 +5,6 @@
 
 #include "src/backend/transfer.h"
 #include "src/base/float16.h"
-#include "src/compress/passes.h"
 #include "src/ops/registry.h"
 
 namespace offbook::compress {
@@ -79,10 +78,7 @@ BeaconCompressor::BeaconCompressor(const backend::ExecutionContext& ctx, const B
                    .needs_training = true,
                    .weights_hash = hash_of(weights)},
       weights_(weights),
-      beacon_(on_device(ctx, take_beacon(weights, base.llama.config()))),
-      writer_(std::make_unique<model::Llama>(
-          ctx, base.llama.config(),
-          model::merged(ctx, base.llama.weights(), beacon_.lora, merged_type(ctx)))) {}
+      beacon_(on_device(ctx, take_beacon(weights, base.llama.config()))) {}
 
 // Most tokens of a part: a whole number of slots' worth, so that parts add no slots.
 int32_t BeaconCompressor::part_tokens(int32_t ratio, int32_t prior) const {
@@ -155,8 +151,8 @@ void BeaconCompressor::write(const backend::ExecutionContext& ctx,
   const std::vector<int32_t> filler = filling(row_count, kFillerRows);
   segments.push_back(
       {.tokens = filler, .ratio = static_cast<int32_t>(filler.size()), .keeps_sink = false});
-  const WrittenSlots written =
-      write_slots({ctx}, *writer_, beacon_, segments, {.activations = ctx.activations()});
+  const WrittenSlots written = write_slots({ctx}, writer_.get(ctx, base_.llama, beacon_.lora),
+                                           beacon_, segments, {.activations = ctx.activations()});
   const Tensor rows = download_rows(ctx, written.kv, base_.llama.config());
   for (size_t i = 0; i < parts.size(); ++i) {
     int64_t from = written.ranges[i].begin;
@@ -189,8 +185,9 @@ void BeaconCompressor::write_behind_prior(const backend::ExecutionContext& ctx,
          .keeps_sink = false,
          .prior = {0, static_cast<int32_t>(all.dim(2))}},
         {.tokens = filler, .ratio = static_cast<int32_t>(filler.size()), .keeps_sink = false}};
-    const WrittenSlots written = write_slots({ctx}, *writer_, beacon_, segments,
-                                             {.prior = &prior, .activations = ctx.activations()});
+    const WrittenSlots written =
+        write_slots({ctx}, writer_.get(ctx, base_.llama, beacon_.lora), beacon_, segments,
+                    {.prior = &prior, .activations = ctx.activations()});
     copy_rows(download_rows(ctx, written.kv, config), 0, part.slots(), part.to->kv,
               part.first_slot);
   }

@@ -2,14 +2,15 @@
 #pragma once
 #include "src/compress/beacon/weights.h"
 #include "src/compress/compressor.h"
+#include "src/compress/passes.h"
 
 namespace offbook::compress {
 
-// Holds the base with the writer's adapter merged (bf16, or f32 where ctx computes in f32): twice
-// the bytes of a 16-bit model. Payloads are bf16; slots keep the budget, the sink is kept besides,
-// once a context. Segments longer than a pass are written in parts, each behind a sink of its own,
-// or behind what was written before when the request has a prior. Ratios that were not trained
-// borrow the slot vector of the nearest one.
+// From its first compress() on holds the base with the writer's adapter merged (bf16, or f32 where
+// ctx computes in f32): twice the bytes of a 16-bit model. Payloads are bf16; slots keep the
+// budget, the sink is kept besides, once a context. Segments longer than a pass are written in
+// parts, each behind a sink of its own, or behind what was written before when the request has a
+// prior. Ratios that were not trained borrow the slot vector of the nearest one.
 class BeaconCompressor final : public Compressor {
  public:
   // Most rows of one pass: 1,536 tokens at 8×, and the bound on memory (about 60 MB of activations
@@ -44,7 +45,7 @@ class BeaconCompressor final : public Compressor {
   Description description_;
   CompressorWeights weights_;
   BeaconWeights beacon_;
-  std::unique_ptr<const model::Llama> writer_;
+  MergedWriter writer_;
 };
 
 }  // namespace offbook::compress

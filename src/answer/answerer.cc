@@ -46,6 +46,33 @@ std::string passages_text(const std::vector<FocusText>& focus, const Wording& wo
   return text;
 }
 
+// Passages for `ratio` times the budget, each with what the method keeps of it in place of its
+// text.
+std::vector<FocusText> compressed_focus(store::Corpus& corpus,
+                                        std::span<const retrieve::RankedPassage> ranked,
+                                        const text::Tokenizer& tokenizer,
+                                        const std::string& question, int budget_tokens,
+                                        const AskOptions& options) {
+  const PassageCompression& by = options.passage_compression;
+  const auto more = [&](int n) { return static_cast<int>(n * by.ratio); };
+  std::vector<FocusText> texts = focus(
+      corpus, ranked, tokenizer,
+      {.budget_tokens = more(budget_tokens), .max_passages = more(options.focus.max_passages)});
+  for (FocusText& t : texts) {
+    const text::Encoding encoding = tokenizer.encode(t.text, {.add_special = false});
+    Segment segment{.span = t.span, .tokens = encoding.ids};
+    for (const auto& span : encoding.spans) {
+      segment.token_spans.push_back({t.span.begin + span.begin, t.span.begin + span.end});
+    }
+    const compress::Request request{
+        .segment = &segment, .text = t.text, .question = question, .budget = {.ratio = by.ratio}};
+    const CompressedContext kept = by.compressor->compress(by.ctx, std::span(&request, 1)).front();
+    t.tokens = kept.tokens_after;
+    t.text = kept.text;
+  }
+  return texts;
+}
+
 std::string evidence_text(const std::vector<Quote>& evidence, const Wording& wording) {
   std::string text;
   for (auto q = evidence.rbegin(); q != evidence.rend(); ++q) {
@@ -117,14 +144,19 @@ Prompt Answerer::render(const Job& job) const {
                       .tokens = {chat.ids.begin() + static_cast<std::ptrdiff_t>(begin),
                                  chat.ids.begin() + static_cast<std::ptrdiff_t>(end)}};
   };
-  return {part("system", 0, chat.cuts[0]), part("passages", chat.cuts[0], chat.cuts[1]),
-          part("question", chat.cuts[1], chat.ids.size())};
+  Prompt prompt = {part("system", 0, chat.cuts[0])};
+  const Prompt& slots = job.conversation.slots.parts;
+  prompt.insert(prompt.end(), slots.begin(), slots.end());
+  prompt.push_back(part("passages", chat.cuts[0], chat.cuts[1]));
+  prompt.push_back(part("question", chat.cuts[1], chat.ids.size()));
+  return prompt;
 }
 
 // Tokens that the window leaves for raw passages with everything else in place.
 int Answerer::room_for_passages(const Job& job) const {
   Conversation without = job.conversation;
   without.focus.clear();
+  without.slots = {};
   const Job bare{job.question, without, job.options, {}, job.evidence, {}};
   const int fixed = prompt_length(render(bare));
   const auto window = static_cast<int>(model_.config().max_positions);
@@ -145,6 +177,7 @@ void Answerer::choose_focus(Job& job) {
   while (room < job.options.focus.budget_tokens && !turns.empty()) {
     turns.erase(turns.begin());
     job.conversation.focus.clear();
+    job.conversation.slots = {};
     room = room_for_passages(job);
   }
   require_room(job, room);
@@ -156,13 +189,46 @@ void Answerer::choose_focus(Job& job) {
                                             [&](const Passage& p) { return p.id == id; });
                        });
   };
-  if (!holds(ranked.front().passage.id)) {
-    FocusOptions options = job.options.focus;
+  // What was kept of passages for another question may lack what this one asks for.
+  const bool is_kept_by_question = job.options.passage_compression.compressor != nullptr;
+  if (is_kept_by_question || !holds(ranked.front().passage.id)) {
     // Headings and blank lines around the passages need some tokens of their own.
-    options.budget_tokens = std::min(options.budget_tokens, room - 48);
-    job.conversation.focus = focus(retriever_.corpus(), ranked, model_.tokenizer(), options);
+    fill_focus(job, room - 48);
   }
   job.result.focus = job.conversation.focus;
+  job.result.slots = job.conversation.slots;
+}
+
+// Slots take at most their share of the budget, raw passages the rest of it.
+void Answerer::fill_focus(Job& job, int room) {
+  const AskOptions& options = job.options;
+  const auto& ranked = job.result.retrieval.passages;
+  const int budget = std::min(options.focus.budget_tokens, room);
+  SlotSource* source = options.slot_source;
+  const SlotUse use = options.slots.use;
+  const bool has_slots = source != nullptr && source->has_any(use) && options.slots.share > 0;
+  Conversation& now = job.conversation;
+  now.focus.clear();
+  now.slots = {};
+  if (has_slots && use == SlotUse::only) {
+    now.slots = source->choose(ranked, {}, use, budget, options.focus.max_passages);
+    return;
+  }
+  const auto take_raw = [&](int tokens) {
+    now.focus = options.passage_compression.compressor != nullptr
+                    ? compressed_focus(retriever_.corpus(), ranked, model_.tokenizer(),
+                                       job.question, tokens, options)
+                    : focus(retriever_.corpus(), ranked, model_.tokenizer(),
+                            {.budget_tokens = tokens, .max_passages = options.focus.max_passages});
+  };
+  const int for_slots = has_slots ? static_cast<int>(options.slots.share * budget) : 0;
+  take_raw(budget - for_slots);
+  if (has_slots) {
+    now.slots = source->choose(ranked, now.focus, use, for_slots, for_slots);
+    if (now.slots.passages.empty()) {
+      take_raw(budget);
+    }
+  }
 }
 
 void Answerer::generate(Job& job) {
@@ -173,18 +239,30 @@ void Answerer::generate(Job& job) {
   if (options.prompt_only) {
     return;
   }
-  PromptRun run = runner_.run(result.prompt, options.adapter, options.adapter_id);
+  // Slots that another adapter wrote must be read under it.
+  const bool is_reader =
+      !job.conversation.slots.parts.empty() && options.slot_source->reader_adapter() != nullptr;
+  const model::LoraAdapter* adapter =
+      is_reader ? options.slot_source->reader_adapter() : options.adapter;
+  const std::string adapter_id =
+      is_reader ? options.slot_source->recipe().weights_hash : options.adapter_id;
+  PromptRun run = runner_.run(result.prompt, adapter, adapter_id);
   result.stats.prompt_seconds = watch.lap();
   result.stats.prompt_tokens = prompt_length(result.prompt);
   result.stats.reused_tokens = run.reused_tokens;
   result.stats.computed_tokens = run.computed_tokens;
+  result.stats.attached_tokens = run.attached_tokens;
+  result.stats.slot_tokens = job.conversation.slots.tokens;
+  for (const FocusText& t : job.conversation.focus) {
+    result.stats.raw_tokens += t.tokens;
+  }
   const model::Generated generated =
       model::generate(decoder_, model_.tokenizer(), run.sequence, run.logits,
                       {.sampling = options.sampling,
                        .max_tokens = options.max_answer_tokens,
                        .stop_tokens = text::chat_stop_ids(model_.tokenizer(), model_.chat_format()),
                        .stop_strings = options.stop_strings,
-                       .adapter = options.adapter,
+                       .adapter = adapter,
                        .on_text = options.on_text});
   result.stats.generate_seconds = watch.lap();
   result.stats.generated_tokens = static_cast<int>(generated.tokens.size());
@@ -192,7 +270,7 @@ void Answerer::generate(Job& job) {
   result.answer.text = trimmed(generated.text);
   result.answer.prompt_tokens = result.stats.prompt_tokens;
   result.answer.generated_tokens = result.stats.generated_tokens;
-  runner_.keep(std::move(run), result.prompt, options.adapter_id, generated.tokens);
+  runner_.keep(std::move(run), result.prompt, adapter_id, generated.tokens);
 }
 
 void Answerer::cite(Job& job, const QuoteFinder& finder) {
@@ -246,7 +324,9 @@ AskResult Answerer::ask(const std::string& question, Conversation& conversation,
   }
   const QuoteFinder finder(retriever_.corpus(), &retriever_.encoder(), question, result.retrieval,
                            options.quotes);
-  job.evidence = finder.best("", static_cast<size_t>(options.evidence_sentences));
+  if (options.slots.use != SlotUse::only) {  // raw sentences beside the slots would answer for them
+    job.evidence = finder.best("", static_cast<size_t>(options.evidence_sentences));
+  }
   if (options.on_evidence) {
     for (const Quote& quote : finder.best("", 1)) {
       job.shown = quote;

@@ -9,6 +9,7 @@
 #include "src/answer/focus.h"
 #include "src/answer/prompt_runner.h"
 #include "src/answer/quotes.h"
+#include "src/answer/slots.h"
 #include "src/model/generate.h"
 #include "src/model/language_model.h"
 #include "src/records/context.h"
@@ -33,9 +34,20 @@ struct Wording {
   static std::vector<Shot> default_shots();
 };
 
+// Compresses the passages themselves, by the question where the method reads it: more of them go
+// into the same budget, each by a part of its text.
+struct PassageCompression {
+  const compress::Compressor* compressor = nullptr;  // of a method that keeps text; null: none
+  backend::ExecutionContext ctx;
+  double ratio = 2;
+};
+
 struct AskOptions {
   retrieve::RetrieveOptions retrieve;
   FocusOptions focus;
+  SlotSource* slot_source = nullptr;  // null: no slots
+  SlotOptions slots;
+  PassageCompression passage_compression;
   QuoteOptions quotes;
   Wording wording;
   model::SamplingOptions sampling;
@@ -63,13 +75,18 @@ struct AskOptions {
 
 struct AskStats {
   double retrieve_seconds = 0, prompt_seconds = 0, generate_seconds = 0, quote_seconds = 0;
-  int prompt_tokens = 0, reused_tokens = 0, computed_tokens = 0, generated_tokens = 0;
+  // prompt = reused + attached (slots, as they were stored) + computed.
+  int prompt_tokens = 0, reused_tokens = 0, attached_tokens = 0, computed_tokens = 0;
+  int generated_tokens = 0;
+  // Of the prompt: raw passages (as they are, or what was kept of them) and slots.
+  int raw_tokens = 0, slot_tokens = 0;
 };
 
 struct AskResult {
   Answer answer;
   retrieve::Retrieval retrieval;
   std::vector<FocusText> focus;
+  SlotText slots;
   Prompt prompt;                // the exact parts; empty when the model was not asked
   std::vector<int> supporting;  // numbers of the citations that hold what the answer says
   model::StopReason reason = model::StopReason::stop_token;
@@ -83,11 +100,13 @@ struct Conversation {
   };
   std::vector<Turn> turns;
   std::vector<FocusText> focus;  // raw text in the prompt now
+  SlotText slots;                // and what stands before it
 };
 
 // Answers from one corpus with one model. Not thread-safe; what it is given must outlive it. The
-// keys and values of a prompt's beginning (system, passages, earlier turns) are kept between
-// questions, so a question on the same passages costs its own tokens.
+// keys and values of a prompt's beginning (system, slots, passages, earlier turns) are kept between
+// questions, so a question on the same passages costs its own tokens. Slots are never computed:
+// their keys and values are attached.
 class Answerer {
  public:
   Answerer(retrieve::Retriever& retriever, const model::LanguageModel& model,
@@ -104,6 +123,7 @@ class Answerer {
   struct Job;
   bool is_answerable(const Job& job) const;
   void choose_focus(Job& job);
+  void fill_focus(Job& job, int room);
   Prompt render(const Job& job) const;
   void generate(Job& job);
   void cite(Job& job, const QuoteFinder& finder);

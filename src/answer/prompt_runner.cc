@@ -95,6 +95,7 @@ PromptRun PromptRunner::run(const Prompt& prompt, const model::LoraAdapter* adap
     const int32_t from = std::max(begin, reused) - begin;
     if (end > reused && part.kv.defined()) {
       decoder_.attach(out.sequence, part.kv);
+      out.attached_tokens += part.length();
     } else if (end > reused) {
       out.logits =
           decoder_.append({.sequence = &out.sequence,
@@ -106,7 +107,7 @@ PromptRun PromptRunner::run(const Prompt& prompt, const model::LoraAdapter* adap
     begin = end;
   }
   out.reused_tokens = reused;
-  out.computed_tokens = length - reused;
+  out.computed_tokens = length - reused - out.attached_tokens;
   return out;
 }
 

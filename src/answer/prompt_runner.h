@@ -28,7 +28,9 @@ int32_t prompt_length(const Prompt& prompt);
 struct PromptRun {
   model::Sequence sequence;
   Tensor logits;  // f32 [1, vocab] of the prompt's last row, until the decoder's next pass
+  // Positions of the prompt: taken over, attached as they were stored, run through the model.
   int32_t reused_tokens = 0;
+  int32_t attached_tokens = 0;
   int32_t computed_tokens = 0;
 };
 

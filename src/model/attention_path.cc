@@ -34,24 +34,73 @@ PackedAttention::PackedAttention(const backend::ExecutionContext& ctx, const Mod
   if (prefix_rows > 0) {
     prefix_table_ = make_rope_table(ctx, options.prefix_positions, inv_freq, scale);
   }
-  std::vector<int32_t> table;
-  int32_t at = 0;
+  int32_t rows = 0;
   for (const PackedSequence& s : options.sequences) {
     OB_REQUIRE(s.prefix_begin >= 0 && s.prefix_len >= 0 && s.prefix_begin + s.prefix_len <= prefix_rows, InvalidArgument,
                "prefix rows {}…{} of {}", s.prefix_begin, s.prefix_begin + s.prefix_len, prefix_rows);
-    table.insert(table.end(), {at, s.length, static_cast<int32_t>(prefix_rows) + at, s.prefix_begin, s.prefix_len});
-    at += s.length;
-    max_length_ = std::max(max_length_, s.length);
-    max_prefix_ = std::max(max_prefix_, s.prefix_len);
+    OB_REQUIRE(s.before >= 0 && (s.before == 0 || s.before < s.length), InvalidArgument,
+               "{} of {} rows before a prefix", s.before, s.length);
+    rows += s.length;
   }
-  OB_REQUIRE(at == static_cast<int32_t>(options.positions.size()), InvalidArgument,
-             "sequences of {} rows in a pass of {}", at, options.positions.size());
-  sequences_ = make_ints(ctx, table, {static_cast<int64_t>(options.sequences.size()), ops::kAttentionSequenceFields});
+  OB_REQUIRE(rows == static_cast<int32_t>(options.positions.size()), InvalidArgument,
+             "sequences of {} rows in a pass of {}", rows, options.positions.size());
+  std::vector<int32_t> table;
+  const bool is_plain = std::all_of(options.sequences.begin(), options.sequences.end(),
+                                    [](const PackedSequence& s) { return s.before == 0; });
+  if (is_plain) {
+    read_in_place(options.sequences, table);
+  } else {
+    const std::vector<int32_t> order = read_in_order(options.sequences, table);
+    key_order_ = make_ints(ctx, order, {static_cast<int64_t>(order.size())});
+  }
+  constexpr int32_t kFields = ops::kAttentionSequenceFields;
+  for (size_t i = 0; i < table.size(); i += kFields) {
+    max_length_ = std::max(max_length_, table[i + 1]);
+    max_prefix_ = std::max(max_prefix_, table[i + 4]);
+  }
+  sequences_ = make_ints(ctx, table, {static_cast<int64_t>(table.size()) / kFields, kFields});
   if (!options.capture.empty()) {
     capture_ = make_ints(ctx, options.capture, {static_cast<int64_t>(options.capture.size())});
     captured_.k.resize(static_cast<size_t>(config.layers));
     captured_.v.resize(static_cast<size_t>(config.layers));
   }
+}
+
+// Keys are the prefix rows and behind them the pass's own.
+void PackedAttention::read_in_place(std::span<const PackedSequence> sequences, std::vector<int32_t>& table) {
+  const auto prefix_rows = static_cast<int32_t>(prefix_.tokens());
+  int32_t at = 0;
+  for (const PackedSequence& s : sequences) {
+    table.insert(table.end(), {at, s.length, prefix_rows + at, s.prefix_begin, s.prefix_len});
+    at += s.length;
+  }
+}
+
+// Keys are gathered so that each sequence's stand as it reads them: rows before the prefix, the
+// prefix, the other rows. The rows behind read what is before and the prefix as one prefix.
+std::vector<int32_t> PackedAttention::read_in_order(std::span<const PackedSequence> sequences,
+                                                    std::vector<int32_t>& table) {
+  const auto prefix_rows = static_cast<int32_t>(prefix_.tokens());
+  std::vector<int32_t> order;
+  const auto take = [&](int32_t begin, int32_t count) {
+    for (int32_t i = 0; i < count; ++i) {
+      order.push_back(begin + i);
+    }
+  };
+  int32_t at = 0;
+  for (const PackedSequence& s : sequences) {
+    const auto base = static_cast<int32_t>(order.size());
+    take(prefix_rows + at, s.before);
+    take(s.prefix_begin, s.prefix_len);
+    take(prefix_rows + at + s.before, s.length - s.before);
+    const int32_t read = s.before + s.prefix_len;
+    if (s.before > 0) {
+      table.insert(table.end(), {at, s.before, base, base, 0});
+    }
+    table.insert(table.end(), {at + s.before, s.length - s.before, base + read, base, read});
+    at += s.length;
+  }
+  return order;
 }
 
 Tensor PackedAttention::attend(const Graph& g, int layer, const Tensor& q, const Tensor& k, const Tensor& v) {
@@ -65,6 +114,10 @@ Tensor PackedAttention::attend(const Graph& g, int layer, const Tensor& q, const
   if (prefix_table_.defined()) {
     keys = autograd::concat_rows(g, autograd::rope(g, prefix_.k[l], prefix_table_), keys);
     values = autograd::concat_rows(g, prefix_.v[l], v);
+  }
+  if (key_order_.defined()) {
+    keys = autograd::gather_rows(g, keys, key_order_);
+    values = autograd::gather_rows(g, values, key_order_);
   }
   return autograd::attention(g, {.q = autograd::rope(g, q, rows_table_),
                                  .k = keys,

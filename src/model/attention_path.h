@@ -37,6 +37,8 @@ struct PackedSequence {
   int32_t length = 0;
   int32_t prefix_begin = 0;
   int32_t prefix_len = 0;
+  // Own rows that stand before the prefix and do not see it; fewer than length.
+  int32_t before = 0;
 };
 
 // i32 tensors and tables that all layers of a packed pass share. Tensors stand in ctx's arena.
@@ -44,8 +46,8 @@ class PackedAttention final : public AttentionPath {
  public:
   struct Options {
     std::span<const PackedSequence> sequences;  // their lengths add up to n
-    // Rows that sequences may name as prefix; null: none. Rotated to positions 0…prefix_len-1 of the
-    // sequence that reads them, so prefix_begin must be the same row for the same position 0.
+    // Rows that sequences may name as prefix; null: none. Rotated to prefix_positions: 0…prefix_len-1
+    // of the sequence that reads them, or before…before+prefix_len-1.
     const LayerKv* prefix = nullptr;
     std::span<const int32_t> prefix_positions;  // one a prefix row
     std::span<const int32_t> positions;         // one a row of the pass
@@ -61,11 +63,15 @@ class PackedAttention final : public AttentionPath {
   int64_t kept_rows() const override { return capture_.defined() ? capture_.dim(0) : 0; }
 
  private:
+  void read_in_place(std::span<const PackedSequence> sequences, std::vector<int32_t>& table);
+  std::vector<int32_t> read_in_order(std::span<const PackedSequence> sequences, std::vector<int32_t>& table);
+
   const ModelConfig& config_;
   LayerKv prefix_;  // shares the tensors: a pass may run again in backward
   Tensor rows_table_;    // f32 [n, dim]
   Tensor prefix_table_;  // f32 [prefix rows, dim]
   Tensor sequences_;     // i32 [sequences, 5]
+  Tensor key_order_;     // i32: rows of prefix and pass as the sequences read them; or undefined
   Tensor capture_;       // i32 [captured]
   int32_t max_length_ = 0;
   int32_t max_prefix_ = 0;

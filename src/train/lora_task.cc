@@ -17,9 +17,42 @@ void check(const std::vector<TrainingSequence>& sequences, int64_t window) {
   for (const TrainingSequence& s : sequences) {
     OB_REQUIRE(s.first_target >= 1 && s.first_target < static_cast<int32_t>(s.tokens.size()), InvalidArgument,
                "a training sequence of {} tokens has its first target at {}", s.tokens.size(), s.first_target);
-    OB_REQUIRE(static_cast<int64_t>(s.tokens.size()) <= window, InvalidArgument,
-               "a training sequence of {} tokens is longer than the model's window of {}", s.tokens.size(), window);
+    OB_REQUIRE(static_cast<int64_t>(s.tokens.size()) + s.kv_rows() <= window, InvalidArgument,
+               "a training sequence of {} tokens and {} slots is longer than the model's window of {}", s.tokens.size(),
+               s.kv_rows(), window);
+    OB_REQUIRE(!s.kv.defined() || (s.kv.rank() == 5 && s.kv_at >= 1 && s.kv_at < s.first_target), InvalidArgument,
+               "a KV prefix {} behind token {} of a sequence whose targets begin at {}", to_string(s.kv), s.kv_at,
+               s.first_target);
   }
+}
+
+// The prefixes of a batch one behind the other, as f32 in the arena.
+model::LayerKv prefixes_of(const backend::ExecutionContext& ctx, std::span<const TrainingSequence* const> batch,
+                           const model::ModelConfig& config) {
+  int64_t rows = 0;
+  for (const TrainingSequence* s : batch) {
+    rows += s->kv_rows();
+  }
+  model::LayerKv out;
+  if (rows == 0) {
+    return out;
+  }
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    for (int64_t which = 0; which < 2; ++which) {
+      const Tensor all = ctx.make(Dtype::f32, {rows, config.kv_heads, config.head_dim});
+      int64_t at = 0;
+      for (const TrainingSequence* s : batch) {
+        if (const int64_t n = s->kv_rows(); n > 0) {
+          const Tensor from = s->kv.slice(0, layer, layer + 1).slice(1, which, which + 1);
+          ops::copy(ctx, {.x = backend::to_device(ctx, from.reshape({n, config.kv_heads, config.head_dim})),
+                          .out = all.slice(0, at, at + n)});
+          at += n;
+        }
+      }
+      (which == 0 ? out.k : out.v).push_back(all);
+    }
+  }
+  return out;
 }
 
 }  // namespace
@@ -102,25 +135,36 @@ LossSum LoraTask::run(const Graph& g, std::span<const TrainingSequence* const> b
   std::vector<int32_t> rows;     // whose next token is a target
   std::vector<int32_t> targets;
   std::vector<model::PackedSequence> sequences;
+  std::vector<int32_t> prefix_positions;
   for (const TrainingSequence* s : batch) {
     const auto begin = static_cast<int32_t>(ids.size());
     const auto n = static_cast<int32_t>(s->tokens.size());
     for (int32_t i = 0; i < n; ++i) {
       ids.push_back(s->tokens[static_cast<size_t>(i)]);
-      positions.push_back(i);
+      positions.push_back(i < s->kv_at ? i : i + s->kv_rows());
       if (i >= s->first_target) {
         rows.push_back(begin + i - 1);
         targets.push_back(s->tokens[static_cast<size_t>(i)]);
       }
     }
-    sequences.push_back({.length = n});
+    sequences.push_back({.length = n,
+                         .prefix_begin = static_cast<int32_t>(prefix_positions.size()),
+                         .prefix_len = s->kv_rows(),
+                         .before = s->kv.defined() ? s->kv_at : 0});
+    for (int32_t i = 0; i < s->kv_rows(); ++i) {
+      prefix_positions.push_back(s->kv_at + i);
+    }
   }
   const auto ints = [&](const std::vector<int32_t>& v) {
     return model::make_ints(g.ctx, v, {static_cast<int64_t>(v.size())});
   };
+  const model::LayerKv prefixes = prefixes_of(g.ctx, batch, model_.config());
   auto path = std::make_shared<model::PackedAttention>(
       g.ctx, model_.config(), model_.inv_freq(),
-      model::PackedAttention::Options{.sequences = sequences, .positions = positions});
+      model::PackedAttention::Options{.sequences = sequences,
+                                      .prefix = prefix_positions.empty() ? nullptr : &prefixes,
+                                      .prefix_positions = prefix_positions,
+                                      .positions = positions});
   if (g.tape != nullptr) {
     g.tape->keep_alive(path);
   }

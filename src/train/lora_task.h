@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "src/model/llama.h"
@@ -13,6 +14,14 @@ namespace offbook::train {
 struct TrainingSequence {
   std::vector<int32_t> tokens;
   int32_t first_target = 1;  // ≥ 1
+  // A KV prefix that is read behind the first kv_at tokens, as Decoder::attach puts it there:
+  // [layer, 2, n, kv_head, head_dim], keys before RoPE, on the CPU; undefined: none. It is not
+  // trained. kv_at ≥ 1 and at most first_target - 1.
+  Tensor kv;
+  int32_t kv_at = 0;
+  std::string kv_key;  // names its content: equal keys, equal content
+
+  int32_t kv_rows() const { return kv.defined() ? static_cast<int32_t>(kv.dim(2)) : 0; }
 };
 
 struct LoraTaskOptions {

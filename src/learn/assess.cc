@@ -30,8 +30,13 @@ std::optional<double> score_in(const std::string& detail) {
   return end != detail.c_str() && *end == 0 ? std::optional(value) : std::nullopt;
 }
 
-std::string input_of(const std::vector<int32_t>& prompt, const Example& e, int max_tokens) {
-  std::string text(reinterpret_cast<const char*>(prompt.data()), prompt.size() * sizeof(int32_t));
+std::string input_of(const answer::Prompt& prompt, const Example& e, int max_tokens) {
+  std::string text;
+  for (const answer::PromptPart& part : prompt) {
+    text += fmt::format("\n{} {} ", part.length(), part.key);
+    text.append(reinterpret_cast<const char*>(part.tokens.data()),
+                part.tokens.size() * sizeof(int32_t));
+  }
   for (const std::string& answer : e.answers) {
     text += '\n' + answer;
   }
@@ -45,13 +50,13 @@ class Reader {
          const AssessOptions& options)
       : contestant_(contestant), model_(model), decoder_(decoder), options_(options) {}
 
-  double f1(const std::vector<int32_t>& prompt, const Example& example) {
+  double f1(const answer::Prompt& prompt, const Example& example) {
     if (prompt.empty()) {
       return 0;
     }
-    model::Sequence sequence = decoder_.make_sequence();
-    const Tensor logits =
-        decoder_.append({.sequence = &sequence, .tokens = prompt, .adapter = contestant_.adapter});
+    const bool is_whole = prompt.size() == 1;
+    model::Sequence sequence = is_whole ? decoder_.make_sequence() : begin(prompt.front());
+    const Tensor logits = finish(sequence, std::span(prompt).subspan(is_whole ? 0 : 1));
     const model::Generated made = model::generate(
         decoder_, model_.tokenizer(), sequence, logits,
         {.sampling = options_.sampling,
@@ -63,6 +68,50 @@ class Reader {
   }
 
  private:
+  // What all prompts begin with is run once. Prompts are always cut behind their first part, so a
+  // score does not depend on those that were taken before: a resumed run has the same bits.
+  model::Sequence begin(const answer::PromptPart& first) {
+    if (!beginning_ || beginning_tokens_ != first.tokens) {
+      beginning_ = decoder_.make_sequence();
+      beginning_tokens_ = first.tokens;
+      decoder_.append({.sequence = &*beginning_,
+                       .tokens = first.tokens,
+                       .adapter = contestant_.adapter,
+                       .wants_logits = false});
+    }
+    return beginning_->fork();
+  }
+
+  // The other parts, which end with tokens; tokens that follow each other go in one pass.
+  Tensor finish(model::Sequence& sequence, std::span<const answer::PromptPart> parts) {
+    std::vector<int32_t> tokens;
+    Tensor logits;
+    const auto flush = [&] {
+      if (!tokens.empty()) {
+        logits = decoder_.append(
+            {.sequence = &sequence, .tokens = tokens, .adapter = contestant_.adapter});
+        tokens.clear();
+      }
+    };
+    for (const answer::PromptPart& part : parts) {
+      tokens.insert(tokens.end(), part.tokens.begin(), part.tokens.end());
+      if (part.kv.defined()) {
+        flush();
+        decoder_.attach(sequence, part.kv);
+      } else if (part.soft_tokens.defined()) {
+        flush();
+        decoder_.append({.sequence = &sequence,
+                         .soft_tokens = part.soft_tokens,
+                         .adapter = contestant_.adapter,
+                         .wants_logits = false});
+      }
+    }
+    flush();
+    return logits;
+  }
+
+  std::optional<model::Sequence> beginning_;
+  std::vector<int32_t> beginning_tokens_;
   const Contestant& contestant_;
   const model::LanguageModel& model_;
   model::Decoder& decoder_;
@@ -76,7 +125,7 @@ std::vector<double> score_answers(store::Corpus& corpus, const std::vector<Examp
                                   const model::LanguageModel& model, model::Decoder& decoder,
                                   const AssessOptions& options) {
   const std::string stage = std::string(kStageAssess) + "/" + contestant.id;
-  std::vector<std::vector<int32_t>> prompts;
+  std::vector<answer::Prompt> prompts;
   std::vector<store::WorkUnit> units;
   std::map<std::string, size_t> place;
   for (const Example& e : questions) {

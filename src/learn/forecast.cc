@@ -8,8 +8,9 @@
 namespace offbook::learn {
 namespace {
 
-// Share of tried questions that are kept: 16 of 76 on 24 passages of two example documents, embedded
-// model. Tokens of a question the model writes and of a greedy answer: assumptions, not measured.
+// Share of tried questions that are kept: 16 of 76 on 24 passages of two example documents,
+// embedded model. Tokens of a question the model writes and of a greedy answer: assumptions, not
+// measured.
 constexpr double kKeptShare = 0.21;
 constexpr double kQuestionTokens = 18;
 constexpr double kAnswerTokens = 14;
@@ -140,13 +141,79 @@ StageCost forecast_training(const StudyWork& work, const ModelRates& rates,
                                     4.0 * static_cast<double>(config.vocab_size * config.hidden))};
 }
 
+namespace {
+
+// Answers that fidelity takes: two a question of every document with questions enough.
+double fidelity_answers(const StudyWork& work, const SelfStudyOptions& study,
+                        const FidelityOptions& fidelity) {
+  const double documents = static_cast<double>(std::max<int64_t>(1, work.documents));
+  const double of_each = questions_expected(work, study) / documents;
+  if (!work.has_contexts || of_each < 2 * kFewestFidelityQuestions) {
+    return 0;
+  }
+  const double judged =
+      std::min(std::max<double>(kFewestFidelityQuestions, of_each * kHeldOutShare),
+               static_cast<double>(fidelity.max_questions));
+  return std::min(2 * judged * documents, static_cast<double>(fidelity.max_answers));
+}
+
+}  // namespace
+
 StageCost forecast_assess(const StudyWork& work, const ModelRates& rates,
-                          const SelfStudyOptions& study, const AssessOptions& options) {
+                          const SelfStudyOptions& study, const AssessOptions& options,
+                          const FidelityOptions& fidelity) {
   const double questions = std::min(questions_expected(work, study) * kHeldOutShare,
                                     static_cast<double>(options.max_questions));
   const double each =
       static_cast<double>(work.prompt_tokens) / rates.prefill + kAnswerTokens / rates.decode;
-  return {.seconds = questions * (2 * each + work.seconds_per_prompt)};
+  return {.seconds = questions * (2 * each + work.seconds_per_prompt) +
+                     fidelity_answers(work, study, fidelity) * (each + work.seconds_per_prompt)};
+}
+
+std::optional<TrainingLimits> fit_to_seconds(
+    double seconds, const StudyWork& work, const ModelRates& rates,
+    const model::ModelConfig& config, const SelfStudyOptions& study, const TrainStageOptions& train,
+    const AssessOptions& assess, const FidelityOptions& fidelity) {
+  constexpr int kFewestPassages = 4;
+  constexpr size_t kFewestQuestions = 10;
+  const auto limits = [&](double factor) {
+    const auto part = [&](auto n, auto least) {
+      return std::max(std::min(n, least),
+                      static_cast<decltype(n)>(static_cast<double>(n) * factor));
+    };
+    return TrainingLimits{
+        .passages = part(study.max_passages, kFewestPassages),
+        .study_tokens = part(study.max_tokens, int64_t{kFewestPassages} * 1000),
+        .train_tokens = part(train.max_tokens, int64_t{train.micro_batch_tokens}),
+        .questions = part(assess.max_questions, kFewestQuestions),
+        .answers = part(fidelity.max_answers, size_t{2 * kFewestFidelityQuestions})};
+  };
+  const auto cost = [&](const TrainingLimits& l) {
+    SelfStudyOptions s = study;
+    s.max_passages = l.passages;
+    s.max_tokens = l.study_tokens;
+    TrainStageOptions t = train;
+    t.max_tokens = l.train_tokens;
+    AssessOptions a = assess;
+    a.max_questions = l.questions;
+    FidelityOptions f = fidelity;
+    f.max_answers = l.answers;
+    return forecast_study(work, rates, s).seconds +
+           forecast_training(work, rates, config, s, t).seconds +
+           forecast_assess(work, rates, s, a, f).seconds;
+  };
+  if (cost(limits(0)) > seconds) {
+    return std::nullopt;
+  }
+  double low = 0, high = 1;
+  if (cost(limits(1)) <= seconds) {
+    return limits(1);
+  }
+  for (int i = 0; i < 20; ++i) {
+    const double middle = (low + high) / 2;
+    (cost(limits(middle)) <= seconds ? low : high) = middle;
+  }
+  return limits(low);
 }
 
 }  // namespace offbook::learn

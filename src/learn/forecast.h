@@ -1,8 +1,10 @@
 // What self-study, training and assessment will cost, from speeds measured on this machine.
 #pragma once
 #include <cstdint>
+#include <optional>
 
 #include "src/learn/assess.h"
+#include "src/learn/fidelity.h"
 #include "src/learn/self_study.h"
 #include "src/learn/train_stage.h"
 
@@ -33,6 +35,8 @@ struct StudyWork {
   int64_t given_questions = 0;      // 0: self-study makes them
   int64_t prompt_tokens = 760;      // of one question as `ask` builds it
   double seconds_per_prompt = 0.1;  // retrieval and evidence
+  int64_t documents = 1;
+  bool has_contexts = false;  // their fidelity is measured
 };
 
 StageCost forecast_study(const StudyWork& work, const ModelRates& rates,
@@ -41,6 +45,26 @@ StageCost forecast_training(const StudyWork& work, const ModelRates& rates,
                             const model::ModelConfig& config, const SelfStudyOptions& study,
                             const TrainStageOptions& options);
 StageCost forecast_assess(const StudyWork& work, const ModelRates& rates,
-                          const SelfStudyOptions& study, const AssessOptions& options);
+                          const SelfStudyOptions& study, const AssessOptions& options,
+                          const FidelityOptions& fidelity);
+
+// How much is studied, trained and judged at most.
+struct TrainingLimits {
+  int passages = 0;          // SelfStudyOptions::max_passages
+  int64_t study_tokens = 0;  // … ::max_tokens
+  int64_t train_tokens = 0;  // TrainStageOptions::max_tokens
+  size_t questions = 0;      // AssessOptions::max_questions
+  size_t answers = 0;        // FidelityOptions::max_answers
+
+  bool operator==(const TrainingLimits&) const = default;
+};
+
+// All limits by one factor ≤ 1, the largest with which the three forecasts together stay within
+// `seconds`; absent when not even the smallest useful run does (4 passages, one step, 10
+// questions).
+std::optional<TrainingLimits> fit_to_seconds(
+    double seconds, const StudyWork& work, const ModelRates& rates,
+    const model::ModelConfig& config, const SelfStudyOptions& study, const TrainStageOptions& train,
+    const AssessOptions& assess, const FidelityOptions& fidelity);
 
 }  // namespace offbook::learn

@@ -5,6 +5,7 @@
 #include "src/learn/question_set.h"
 #include "src/learn/self_study.h"
 #include "src/learn/train_stage.h"
+#include "src/model/lora_init.h"
 #include "src/store/dump.h"
 
 namespace offbook::learn {
@@ -50,9 +51,11 @@ class LearnTest : public testing::Test {
   }
   PromptMaker prompts() const {
     return [this](const std::string& question) {
-      return text::render_chat(model_.tokenizer(), model_.chat_format(),
-                               std::vector<text::ChatMessage>{{"user", question, {}}})
-          .ids;
+      return answer::Prompt{
+          {.name = "question",
+           .tokens = text::render_chat(model_.tokenizer(), model_.chat_format(),
+                                       std::vector<text::ChatMessage>{{"user", question, {}}})
+                         .ids}};
     };
   }
   backend::ExecutionContext ctx() {
@@ -144,6 +147,9 @@ TEST_F(LearnTest, TheSplitIsDeterministicAndKeepsEveryDocumentOnBothSides) {
   EXPECT_EQ(ids(a.held_out), ids(b.held_out));
   EXPECT_EQ(a.held_out.size(), 4u);
   EXPECT_EQ(a.training.size(), 16u);
+  const SplitOptions for_fidelity{.min_held_out_of_large = 5};
+  EXPECT_EQ(split_examples(examples(), for_fidelity).held_out.size(), 10u);
+  EXPECT_EQ(split_examples(examples(), {.min_held_out_of_large = 6}).held_out.size(), 4u);
   EXPECT_NE(spread(a.held_out, 2)[0].document_id, spread(a.held_out, 2)[1].document_id);
 }
 
@@ -190,6 +196,53 @@ TEST_F(LearnTest, StoppedTrainingEndsInTheSameAdapter) {
   EXPECT_EQ(code, ErrorCode::Cancelled);
   EXPECT_THAT(message, testing::HasSubstr("7 steps"));
   EXPECT_EQ(train_adapter(parts, split, model_, prompts(), ctx(), quick()).adapter, want);
+}
+
+// Slots stand in the middle of a prompt: text before them does not see them, text behind them does.
+TEST_F(LearnTest, TrainingReadsSlotsWhereTheDecoderPutsThem) {
+  std::mt19937 rng(3);
+  const model::ModelConfig& config = model_.config();
+  const Tensor kv = random_matrix({config.layers, 2, 5, config.kv_heads, config.head_dim}, 1, rng);
+  const std::vector<int32_t> tokens = {40, 41, 42, 43, 50, 51, 52, 53, 54};
+  const train::TrainingSequence with{
+      .tokens = tokens, .first_target = 6, .kv = kv, .kv_at = 3, .kv_key = "k"};
+  train::TrainingSequence without = with;
+  without.kv = Tensor();
+
+  model::Decoder decoder = model_.make_decoder(pool_, 512);
+  model::Sequence sequence = decoder.make_sequence();
+  const std::span<const int32_t> all(tokens);
+  decoder.append({.sequence = &sequence, .tokens = all.first(3), .wants_logits = false});
+  decoder.attach(sequence, kv);
+  Tensor logits = decoder.append({.sequence = &sequence, .tokens = all.subspan(3, 3)});
+  double want = 0;
+  for (size_t at = 6; at < tokens.size(); ++at) {
+    double sum = 0;
+    for (int64_t i = 0; i < config.vocab_size; ++i) {
+      sum += std::exp(logits.data<float>()[i]);
+    }
+    want += std::log(sum) - logits.data<float>()[tokens[at]];
+    logits = decoder.append({.sequence = &sequence, .tokens = all.subspan(at, 1)});
+  }
+  model::LoraAdapter adapter = model::make_lora_adapter(config, {});
+  const auto loss = [&](const std::vector<train::TrainingSequence>& sequences) {
+    backend::ArenaScope scope(arena_);
+    train::LoraTask task(ctx(), model_.llama(), adapter, sequences, sequences, {});
+    return task.evaluate(train::Graph{ctx()})->mean();
+  };
+  EXPECT_NEAR(loss({with}), want / 3, 0.02);
+  EXPECT_GT(std::abs(loss({without}) - want / 3), 0.1) << "the slots must matter";
+  // Packed with others, in one pass, and under a tape.
+  backend::ArenaScope scope(arena_);
+  train::LoraTask task(ctx(), model_.llama(), adapter, {with, without, with}, {}, {});
+  backend::ExecutionContext context = ctx();
+  autograd::Tape tape(context);
+  for (train::Parameter& p : task.parameters()) {
+    tape.watch(p.value, p.grad);
+  }
+  const train::LossSum packed = task.micro_batch(train::Graph{context, &tape}, 0);
+  tape.backward();
+  EXPECT_NEAR(packed.mean(), (2 * loss({with}) + loss({without})) / 3, 1e-3);
 }
 
 TEST(Assess, AnAdapterThatIsNotShownToBeAsGoodIsRefused) {

@@ -28,7 +28,8 @@ std::string recipe_of(const SequenceSet& training, const SequenceSet& held_out,
   for (const SequenceSet* set : {&training, &held_out}) {
     text += '\n';
     for (const train::TrainingSequence& s : set->sequences) {
-      text += fmt::format(" {}:{}", s.first_target, s.tokens.size());
+      text += fmt::format(" {}:{}{}", s.first_target, s.tokens.size(),
+                          s.kv.defined() ? fmt::format(" {} at {}", s.kv_key, s.kv_at) : "");
       text.append(reinterpret_cast<const char*>(s.tokens.data()), s.tokens.size() * 4);
     }
   }

@@ -34,8 +34,12 @@ ExampleSplit split_examples(std::vector<Example> examples, const SplitOptions& o
              options.held_out_share);
   ExampleSplit split;
   for (auto& [document, groups] : grouped(std::move(examples), options.seed)) {
-    const auto share = static_cast<size_t>(
+    auto share = static_cast<size_t>(
         std::lround(options.held_out_share * static_cast<double>(groups.size())));
+    if (const auto least = static_cast<size_t>(options.min_held_out_of_large);
+        groups.size() >= 2 * least) {
+      share = std::max(share, least);
+    }
     size_t left = groups.size() < kFewestToSplit
                       ? 0
                       : std::min(share, static_cast<size_t>(options.max_held_out_per_document));
@@ -77,7 +81,19 @@ SequenceSet make_sequences(const std::vector<Example>& examples, const PromptMak
                            const model::LanguageModel& model) {
   SequenceSet set;
   for (const Example& e : examples) {
-    train::TrainingSequence sequence{.tokens = prompt_of(e.question)};
+    const answer::Prompt prompt = prompt_of(e.question);
+    train::TrainingSequence sequence;
+    for (const answer::PromptPart& part : prompt) {
+      OB_REQUIRE(
+          !part.soft_tokens.defined() && !(part.kv.defined() && sequence.kv.defined()), Unsupported,
+          "adapters are trained on text and one run of KV slots; part {} is neither", part.name);
+      if (part.kv.defined()) {
+        sequence.kv = part.kv;
+        sequence.kv_at = static_cast<int32_t>(sequence.tokens.size());
+        sequence.kv_key = part.key;
+      }
+      sequence.tokens.insert(sequence.tokens.end(), part.tokens.begin(), part.tokens.end());
+    }
     if (sequence.tokens.empty()) {
       ++set.not_asked;
       continue;
@@ -85,7 +101,8 @@ SequenceSet make_sequences(const std::vector<Example>& examples, const PromptMak
     sequence.first_target = static_cast<int32_t>(sequence.tokens.size());
     const auto answer = answer_tokens(model.tokenizer(), model.chat_format(), e.answers.front());
     sequence.tokens.insert(sequence.tokens.end(), answer.begin(), answer.end());
-    if (static_cast<int64_t>(sequence.tokens.size()) > model.config().max_positions) {
+    if (static_cast<int64_t>(sequence.tokens.size()) + sequence.kv_rows() >
+        model.config().max_positions) {
       ++set.too_long;
       continue;
     }

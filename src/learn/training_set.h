@@ -5,19 +5,23 @@
 #include <string>
 #include <vector>
 
+#include "src/answer/prompt_runner.h"
 #include "src/model/language_model.h"
 #include "src/records/context.h"
 #include "src/train/lora_task.h"
 
 namespace offbook::learn {
 
-// The tokens that `ask` gives the model for a question: retrieved passages, compressed rest,
+// The prompt that `ask` gives the model for a question: retrieved passages, compressed rest,
 // question. Empty when `ask` would not ask the model.
-using PromptMaker = std::function<std::vector<int32_t>(const std::string& question)>;
+using PromptMaker = std::function<answer::Prompt(const std::string& question)>;
 
 struct SplitOptions {
   double held_out_share = 0.2;  // of each document's examples, rounded
   int max_held_out_per_document = 40;
+  // Documents with at least twice as many examples hold back at least this many: what their
+  // fidelity needs.
+  int min_held_out_of_large = 0;
   uint64_t seed = 0;
 };
 

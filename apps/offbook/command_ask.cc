@@ -1,6 +1,8 @@
 // ask, chat
 #include "apps/offbook/commands.h"
+#include "apps/offbook/compressors.h"
 #include "apps/offbook/engines.h"
+#include "apps/offbook/slot_use.h"
 
 #include <iostream>
 #include <memory>
@@ -21,6 +23,10 @@ struct AskFlags {
   std::string question;
   answer::AskOptions ask;
   std::string mode = "hybrid";
+  std::string slots = "auto";
+  std::string method;  // compresses the passages
+  double passage_ratio = 2;
+  std::filesystem::path compressor;  // weights of the corpus's method
   bool explain = false;
   bool no_adapter = false;
   bool stats = false;
@@ -56,10 +62,17 @@ json as_json(const Citation& c) {
 }
 
 json as_json(const answer::AskStats& s) {
-  return {{"retrieve_seconds", s.retrieve_seconds}, {"prompt_seconds", s.prompt_seconds},
-          {"generate_seconds", s.generate_seconds}, {"quote_seconds", s.quote_seconds},
-          {"prompt_tokens", s.prompt_tokens},       {"reused_tokens", s.reused_tokens},
-          {"computed_tokens", s.computed_tokens},   {"generated_tokens", s.generated_tokens}};
+  return {{"retrieve_seconds", s.retrieve_seconds},
+          {"prompt_seconds", s.prompt_seconds},
+          {"generate_seconds", s.generate_seconds},
+          {"quote_seconds", s.quote_seconds},
+          {"prompt_tokens", s.prompt_tokens},
+          {"reused_tokens", s.reused_tokens},
+          {"attached_tokens", s.attached_tokens},
+          {"computed_tokens", s.computed_tokens},
+          {"raw_tokens", s.raw_tokens},
+          {"slot_tokens", s.slot_tokens},
+          {"generated_tokens", s.generated_tokens}};
 }
 
 // One program run's questions to one corpus.
@@ -73,6 +86,7 @@ class Asker {
         answerer_(*open_.retriever, engines_.model(), engines_.decoder()) {
     flags_.ask.retrieve.mode = retrieve::mode_named(flags.mode);
     use_adapter();
+    use_slots();
     flags_.ask.on_evidence = [this](const Citation& c) { show(c); };
     flags_.ask.on_text = [this](std::string_view text) {
       shell_.write_result(text);
@@ -95,6 +109,9 @@ class Asker {
       say_stats(result.stats);
     }
     report(result);
+    if (slots_) {
+      slots_->store_made(shell_, flags_.corpus);
+    }
     OB_REQUIRE(result.reason != model::StopReason::cancelled, Cancelled,
                "stopped; the corpus is as it was");
   }
@@ -108,6 +125,19 @@ class Asker {
       adapter_ = learn::load_adapter(open_.corpus, *id, engines_.model().fingerprint());
       flags_.ask.adapter = &*adapter_;
       flags_.ask.adapter_id = *id;
+    }
+  }
+
+  // The compressed form of the documents, and of the passages where a method is named for them.
+  void use_slots() {
+    flags_.ask.slots.use = answer::slot_use_named(flags_.slots);
+    slots_ = open_slots(shell_, engines_, open_, flags_.ask.slots.use, flags_.compressor);
+    flags_.ask.slot_source = slots_ ? &*slots_->source : nullptr;
+    const std::string method = flags_.method.empty() ? query_aware_method(open_) : flags_.method;
+    if (!method.empty()) {
+      passages_ = open_passage_compressor(shell_, engines_, method);
+      flags_.ask.passage_compression = {passages_.open->compressor.get(), writing_context(engines_),
+                                        flags_.passage_ratio};
     }
   }
 
@@ -135,6 +165,12 @@ class Asker {
       shell_.say("  {} {}–{}: {} / {}, {:.3f}", p.path, p.passage.span.begin, p.passage.span.end,
                  rank(p.text_rank), rank(p.dense_rank), p.cosine);
     }
+    if (!result.slots.passages.empty()) {
+      shell_.say("Passages given by their slots ({} positions):", result.slots.tokens);
+    }
+    for (const answer::SlotPassage& p : result.slots.passages) {
+      shell_.say("  {} {}–{}: {} slots", p.path, p.span.begin, p.span.end, p.slots);
+    }
     for (const answer::PromptPart& part : result.prompt) {
       shell_.say("\n--- {}: {} tokens ---\n{}", part.name, part.length(),
                  answer::part_text(*tokenizer_, part));
@@ -143,10 +179,12 @@ class Asker {
 
   void say_stats(const answer::AskStats& s) const {
     shell_.say(
-        "\nretrieve {:.0f} ms, quotes {:.0f} ms, prompt {:.0f} ms ({} tokens, {} reused), answer "
-        "{:.0f} ms ({} tokens, {:.1f} tokens/s)",
+        "\nretrieve {:.0f} ms, quotes {:.0f} ms, prompt {:.0f} ms ({} tokens: {} reused, {} "
+        "attached, {} computed; {} of raw passages, {} of slots), answer {:.0f} ms ({} tokens, "
+        "{:.1f} tokens/s)",
         1e3 * s.retrieve_seconds, 1e3 * s.quote_seconds, 1e3 * s.prompt_seconds, s.prompt_tokens,
-        s.reused_tokens, 1e3 * s.generate_seconds, s.generated_tokens,
+        s.reused_tokens, s.attached_tokens, s.computed_tokens, s.raw_tokens, s.slot_tokens,
+        1e3 * s.generate_seconds, s.generated_tokens,
         s.generate_seconds > 0 ? s.generated_tokens / s.generate_seconds : 0);
   }
 
@@ -161,6 +199,11 @@ class Asker {
              {"supporting", result.supporting},
              {"stats", as_json(result.stats)}};
     if (flags_.explain) {
+      out["slots"] = json::array();
+      for (const answer::SlotPassage& p : result.slots.passages) {
+        out["slots"].push_back(
+            {{"file", p.path}, {"begin", p.span.begin}, {"end", p.span.end}, {"slots", p.slots}});
+      }
       out["prompt"] = json::array();
       for (const answer::PromptPart& part : result.prompt) {
         out["prompt"].push_back({{"part", part.name},
@@ -182,6 +225,8 @@ class Asker {
   OpenCorpus open_;
   answer::Answerer answerer_;
   std::optional<model::LoraAdapter> adapter_;
+  std::unique_ptr<OpenSlots> slots_;
+  CompressorChoice passages_;
   const text::Tokenizer* tokenizer_ = &engines_.model().tokenizer();
   std::set<int> shown_;
 };
@@ -234,6 +279,22 @@ void add_ask_options(CLI::App* command, AskFlags& f) {
       ->capture_default_str();
   command->add_option("--budget", a.focus.budget_tokens, "most tokens of passages")
       ->check(CLI::Range(16, 1 << 20))
+      ->capture_default_str();
+  command
+      ->add_option("--slots", f.slots,
+                   "compressed documents beside the passages: auto (where their fidelity "
+                   "allows), always, never, only (in place of passages)")
+      ->check(CLI::IsMember({"auto", "always", "never", "only"}))
+      ->capture_default_str();
+  command->add_option("--slot-share", a.slots.share, "of --budget, that slots may take")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command->add_option("--compressor", f.compressor, "file with the weights that made the slots");
+  command->add_option("--method", f.method,
+                      "compresses the passages themselves: quito (by the question), "
+                      "selective_context, truncate, head_tail, random");
+  command->add_option("--passage-ratio", f.passage_ratio, "of --method: tokens of source a token")
+      ->check(CLI::Range(1.0, 64.0))
       ->capture_default_str();
   command->add_option("--max-tokens", a.max_answer_tokens, "longest answer, in tokens")
       ->check(CLI::Range(1, 1 << 16))

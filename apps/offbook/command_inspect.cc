@@ -3,6 +3,8 @@
 
 #include <memory>
 
+#include "src/learn/fidelity.h"
+
 namespace offbook::app {
 namespace {
 
@@ -30,6 +32,16 @@ void say_passages(const Shell& shell, const std::vector<Passage>& passages, json
   }
 }
 
+// That the verdicts of a generation were made with.
+double floor_of(store::Corpus& corpus, int64_t generation) {
+  for (const store::Generation& g : corpus.generations().list()) {
+    if (g.number == generation) {
+      return g.settings.value("fidelity_floor", learn::FidelityOptions{}.floor);
+    }
+  }
+  return learn::FidelityOptions{}.floor;
+}
+
 // Questions kept and rejected, and what the fidelity score decided.
 void say_learned(const Shell& shell, store::Corpus& corpus, const store::StoredDocument& d,
                  int64_t generation, json& out) {
@@ -44,6 +56,7 @@ void say_learned(const Shell& shell, store::Corpus& corpus, const store::StoredD
               r.example.question, fmt::join(r.example.answers, " | "));
   }
   out["fidelity"] = json::array();
+  const double floor = floor_of(corpus, generation);
   for (const store::Fidelity& f : corpus.generations().fidelity(generation)) {
     if (f.document == d.number) {
       out["fidelity"].push_back({{"method", f.method},
@@ -51,10 +64,9 @@ void say_learned(const Shell& shell, store::Corpus& corpus, const store::StoredD
                                  {"lower", f.lower},
                                  {"upper", f.upper},
                                  {"questions", f.questions},
+                                 {"floor", floor},
                                  {"use_slots", f.use_slots}});
-      shell.say("fidelity of {}: {:.2f} (90% {:.2f}–{:.2f}, {} questions): answered from {}",
-                f.method, f.score, f.lower, f.upper, f.questions,
-                f.use_slots ? "slots and passages" : "raw passages");
+      shell.say("{}: {}", f.method, learn::reason_of(f, floor));
     }
   }
   if (out["fidelity"].empty()) {

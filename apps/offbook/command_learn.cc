@@ -1,10 +1,12 @@
-// learn, ingest, index
+// learn, ingest, index, compress
 #include "apps/offbook/commands.h"
 #include "apps/offbook/stages.h"
 #include "apps/offbook/training_stages.h"
 
 #include <memory>
 #include <string_view>
+
+#include "src/store/check.h"
 
 namespace offbook::app {
 namespace {
@@ -16,7 +18,8 @@ struct LearnFlags {
   std::filesystem::path folder;
   learn::IngestOptions ingest;
   TrainingOptions training;
-  bool train = false;
+  CompressionOptions compression;
+  bool train = true;
   bool dry_run = false;
 };
 
@@ -35,22 +38,68 @@ int64_t newest_generation(store::Corpus& corpus) {
   return building ? building->number : active ? active->number : 0;
 }
 
-json settings_of(LearnJob& job) {
-  return {{"model", job.engines.model().fingerprint().model},
-          {"model_family", job.engines.model().fingerprint().family},
-          {"model_name", job.shell.options.model},
-          {"encoder", job.engines.encoder_fingerprint()},
-          {"encoder_name", job.shell.options.encoder},
-          {"passage_tokens", job.ingest.passages.size_tokens},
-          {"overlap_tokens", job.ingest.passages.overlap_tokens}};
+// As the generation remembers it; null without compression.
+json compression_settings(const LearnJob& job) {
+  if (!job.compressor.open) {
+    return nullptr;
+  }
+  json settings = job.compressor.open->settings();
+  settings["max_bytes"] = job.compression.stage.max_bytes;
+  settings["kv_bits"] = job.compression.kv_bits;
+  return settings;
+}
+
+// Compressed by another method, at another ratio or with other weights than asked for now.
+bool is_compressed_otherwise(LearnJob& job) {
+  const auto active = job.corpus.generations().active();
+  const json was = active ? active->settings.value("compress", json()) : json();
+  const json wanted = compression_settings(job);
+  const auto differs = [&](const char* field) {
+    return was.value(field, json()) != wanted.value(field, json());
+  };
+  return was.is_null() != wanted.is_null() ||
+         (!was.is_null() && (differs("method") || differs("weights") || differs("ratio")));
+}
+
+json settings_of(LearnJob& job, bool is_training_asked_for) {
+  json settings{{"model", job.engines.model().fingerprint().model},
+                {"model_family", job.engines.model().fingerprint().family},
+                {"model_name", job.shell.options.model},
+                {"encoder", job.engines.encoder_fingerprint()},
+                {"encoder_name", job.shell.options.encoder},
+                {"passage_tokens", job.ingest.passages.size_tokens},
+                {"overlap_tokens", job.ingest.passages.overlap_tokens}};
+  settings["compress"] = compression_settings(job);
+  settings["fidelity_floor"] = job.training.fidelity.floor;
+  settings["is_trained"] = is_training_asked_for;  // or there was no time for it
+  settings["training"] = training_limits(job.training);
+  return settings;
+}
+
+// Training was asked for, and the generation that answers has had none.
+bool is_to_be_trained(LearnJob& job) {
+  const auto active = job.corpus.generations().active();
+  return !job.training.is_off && active && !active->settings.value("is_trained", false) &&
+         !active->settings.value("is_training", false);
+}
+
+// `offbook check --repair` dropped damaged ones.
+bool has_pending_contexts(LearnJob& job) {
+  return job.compressor.open && job.corpus.jobs().counts(store::kStageCompress).pending > 0;
 }
 
 bool has_work(LearnJob& job) {
   const auto& changes = job.plan.changes;
   return !changes.added.empty() || !changes.changed.empty() ||
          (job.ingest.prune && !changes.removed.empty()) || job.generation == 0 ||
-         job.corpus.generations().building().has_value() ||
+         job.corpus.generations().building().has_value() || is_compressed_otherwise(job) ||
+         is_to_be_trained(job) || has_pending_contexts(job) ||
          !job.corpus.vectors().missing(job.generation, job.engines.encoder_fingerprint()).empty();
+}
+
+bool is_training(const Stage& stage) {
+  const std::string_view name = stage.name;
+  return name == "study" || name == "train" || name == "assess";
 }
 
 // Says what the stages will cost; Io when the disk is too small for it.
@@ -61,10 +110,17 @@ void forecast(LearnJob& job) {
       "files: {} new, {} changed, {} unchanged, {} gone ({} to read, about {:.0f} tokens)",
       changes.added.size(), changes.changed.size(), changes.unchanged.size(),
       changes.removed.size(), in_bytes(w.source_bytes), w.base_tokens);
+  double before_training = 0;
+  for (const Stage& stage : stages()) {
+    before_training += is_training(stage) ? 0 : stage.forecast(w).seconds;
+  }
+  fit_training(job, w, 60 * job.training.minutes - before_training);
+  double seconds = 0;
   uint64_t disk = 0, memory = 0;
   json per_stage = json::object();
   for (const Stage& stage : stages()) {
     const Forecast f = stage.forecast(w);
+    seconds += f.seconds;
     disk += f.disk_bytes;
     memory = std::max(memory, f.memory_bytes);
     per_stage[stage.name] = {{"seconds", f.seconds}, {"disk_bytes", f.disk_bytes}};
@@ -72,11 +128,13 @@ void forecast(LearnJob& job) {
                    in_bytes(f.disk_bytes));
   }
   const uint64_t free = real_file_system().free_bytes(job.corpus.directory());
-  job.shell.note("together: {} on disk ({:.1f} times the files; {} are free), {} of memory",
-                 in_bytes(disk),
-                 w.source_bytes > 0 ? disk / static_cast<double>(w.source_bytes) : 0,
-                 in_bytes(free), in_bytes(memory));
+  job.shell.note(
+      "together: about {}, {} on disk ({:.1f} times the files; {} are free), {} of memory",
+      in_time(seconds), in_bytes(disk),
+      w.source_bytes > 0 ? disk / static_cast<double>(w.source_bytes) : 0, in_bytes(free),
+      in_bytes(memory));
   job.result["forecast"] = {{"stages", per_stage},
+                            {"seconds", seconds},
                             {"disk_bytes", disk},
                             {"memory_bytes", memory},
                             {"source_bytes", w.source_bytes},
@@ -146,6 +204,9 @@ void run_learn(Shell& shell, LearnFlags& flags, std::string_view only) {
   store::Corpus corpus = open_or_create(shell, flags.corpus);
   LearnJob job{shell,        engines, corpus, newest_generation(corpus),
                flags.ingest, {},      {},     flags.training};
+  job.compression = flags.compression;
+  job.compression.is_off = job.compression.is_off || !only.empty();
+  job.compressor = open_compressor(shell, engines, job.compression);
   plan_files(job, flags.folder);
   job.result = {{"corpus", flags.corpus}, {"files", plan_json(job.plan)}};
   if (!has_work(job)) {
@@ -165,7 +226,7 @@ void run_learn(Shell& shell, LearnFlags& flags, std::string_view only) {
     return;
   }
   corpus.set_setting("source.folder", std::filesystem::absolute(flags.folder).string());
-  job.generation = corpus.generations().begin(settings_of(job));
+  job.generation = corpus.generations().begin(settings_of(job, !flags.training.is_off));
   run_stages(job, only);
   if (only.empty()) {
     finish(job, flags.corpus);
@@ -186,6 +247,25 @@ void run_index(Shell& shell, const std::string& name) {
   if (corpus.generations().building()) {
     finish(job, name);
   }
+  shell.say_json(job.result);
+}
+
+// The documents that answer now, compressed as asked, in a generation of their own.
+void run_compress(Shell& shell, const std::string& name, const CompressionOptions& options) {
+  Engines engines(shell);
+  store::Corpus corpus = shell.corpora().open(name, store::Access::write);
+  LearnJob job{shell, engines, corpus, newest_generation(corpus), {}, {}, {}, {}, {}, options, {}};
+  OB_REQUIRE(job.generation != 0, InvalidArgument,
+             "{} holds no documents yet; run `offbook learn FOLDER --into {}`", name, name);
+  job.result = {{"corpus", name}};
+  job.compressor = open_compressor(shell, engines, options);
+  OB_REQUIRE(job.compressor.open, NotFound, "{}", job.compressor.why_none);
+  json settings = corpus.generations().building() ? corpus.generations().building()->settings
+                                                  : corpus.generations().active()->settings;
+  settings["compress"] = compression_settings(job);
+  job.generation = corpus.generations().begin(settings);
+  run_stages(job, "compress");
+  finish(job, name);
   shell.say_json(job.result);
 }
 
@@ -212,16 +292,24 @@ void add_folder_options(CLI::App* command, LearnFlags& f) {
 
 void add_learn(CLI::App& app, Shell& shell) {
   auto learn = std::make_shared<LearnFlags>();
-  CLI::App* command =
-      add_command(app, shell, "learn", "learns a folder of documents, all stages",
-                  "  offbook learn ./docs --into handbook\n"
-                  "  offbook learn ./docs --into handbook --train --questions faq.csv\n"
-                  "  offbook learn ./docs --into handbook --prune --dry-run",
-                  [&shell, learn] { run_learn(shell, *learn, ""); });
+  CLI::App* command = add_command(app, shell, "learn", "learns a folder of documents, all stages",
+                                  "  offbook learn ./docs --into handbook\n"
+                                  "  offbook learn ./docs --into handbook --no-train\n"
+                                  "  offbook learn ./docs --into handbook --questions faq.csv\n"
+                                  "  offbook learn ./docs --into handbook --prune --dry-run",
+                                  [&shell, learn] { run_learn(shell, *learn, ""); });
   add_folder_options(command, *learn);
   add_training_options(command, learn->training);
   add_assess_options(command, learn->training);
-  command->add_flag("--train", learn->train, "train an adapter too: study, train, assess");
+  add_compression_options(command, learn->compression);
+  command->add_flag("--train,!--no-train", learn->train,
+                    "study, train and assess too (the default), or not");
+  command
+      ->add_option("--minutes", learn->training.minutes,
+                   "time of all stages: the numbers of passages studied, tokens trained and "
+                   "questions judged are lowered to fit; 0: they are not")
+      ->check(CLI::Range(0.0, 100'000.0))
+      ->capture_default_str();
   auto ingest = std::make_shared<LearnFlags>();
   add_folder_options(
       add_command(app, shell, "ingest", stages()[0].help, "  offbook ingest ./docs --into handbook",
@@ -232,6 +320,15 @@ void add_learn(CLI::App& app, Shell& shell) {
               "  offbook index handbook", [&shell, name] { run_index(shell, *name); })
       ->add_option("corpus", *name, "name of the corpus")
       ->required();
+
+  auto compress = std::make_shared<std::pair<std::string, CompressionOptions>>();
+  command =
+      add_command(app, shell, "compress", "makes the compressed form of a corpus's documents",
+                  "  offbook compress handbook --method beacon --ratio 8\n"
+                  "  offbook compress handbook --compressor beacon.safetensors",
+                  [&shell, compress] { run_compress(shell, compress->first, compress->second); });
+  command->add_option("corpus", compress->first, "name of the corpus")->required();
+  add_compression_options(command, compress->second);
 }
 
 }  // namespace offbook::app

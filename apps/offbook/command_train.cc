@@ -17,7 +17,7 @@ struct TrainFlags {
 };
 
 // A generation with the documents that answer now; `learn` that was stopped has to go first.
-int64_t begin_generation(store::Corpus& corpus, const std::string& name) {
+int64_t begin_generation(store::Corpus& corpus, const std::string& name, double fidelity_floor) {
   corpus.generations().require_active();
   if (const auto building = corpus.generations().building()) {
     OB_REQUIRE(building->settings.contains("is_training"), InvalidArgument,
@@ -26,16 +26,31 @@ int64_t begin_generation(store::Corpus& corpus, const std::string& name) {
   }
   json settings = corpus.generations().active()->settings;
   settings["is_training"] = true;
+  settings["fidelity_floor"] = fidelity_floor;
   return corpus.generations().begin(settings);
+}
+
+// The one the generation was compressed with, for the prompts and the documents' fidelity.
+void use_compressor(LearnJob& job, int64_t generation) {
+  for (const store::Generation& g : job.corpus.generations().list()) {
+    if (g.number == generation) {
+      job.compressor = compressor_of(job.shell, job.engines, g.settings, {});
+    }
+  }
+  if (!job.compressor.why_none.empty()) {
+    job.shell.note("{}", job.compressor.why_none);
+  }
 }
 
 void run_train(Shell& shell, const TrainFlags& flags) {
   Engines engines(shell);
   store::Corpus corpus = shell.corpora().open(flags.corpus, store::Access::write);
   const int64_t active = corpus.generations().require_active();
-  LearnJob job{shell, engines, corpus, begin_generation(corpus, flags.corpus),
-               {},    {},      {},     flags.training};
+  LearnJob job{
+      shell, engines, corpus, begin_generation(corpus, flags.corpus, flags.training.fidelity.floor),
+      {},    {},      {},     flags.training};
   job.result = {{"corpus", flags.corpus}};
+  use_compressor(job, active);
   run_study_stage(job);
   run_train_stage(job);
   run_assess_stage(job);
@@ -62,12 +77,13 @@ void run_assess(Shell& shell, const TrainFlags& flags) {
   store::Corpus corpus = shell.corpora().open(flags.corpus, store::Access::write);
   LearnJob job{shell, engines, corpus, corpus.generations().require_active(),
                {},    {},      {},     flags.training};
+  use_compressor(job, job.generation);
   const auto adapter = learn::usable_adapter(corpus, job.generation, engines.model().fingerprint());
-  OB_REQUIRE(adapter, NotFound,
-             "{} answers without an adapter, so there is nothing to assess; `offbook train {}` "
-             "makes one",
-             flags.corpus, flags.corpus);
-  job.adapter = *adapter;
+  OB_REQUIRE(adapter || job.compressor.open, NotFound,
+             "{} answers without an adapter and without compressed documents, so there is nothing "
+             "to assess; `offbook train {}` and `offbook compress {}` make them",
+             flags.corpus, flags.corpus, flags.corpus);
+  job.adapter = adapter.value_or("");
   job.training.assess.is_against_base = true;
   run_assess_stage(job);
   shell.say("{}", job.result["assess"].value("note", ""));
@@ -83,6 +99,12 @@ void add_corpus(CLI::App* command, TrainFlags& flags) {
 void add_training_options(CLI::App* command, TrainingOptions& t) {
   command->add_option("--questions", t.questions, "your questions with answers: jsonl or csv");
   command->add_flag("--self-study", t.with_self_study, "self-study beside your questions");
+  command
+      ->add_option("--slots", t.slots,
+                   "compressed documents in the prompts trained on, as `ask` will be told: auto, "
+                   "always, never")
+      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->capture_default_str();
   command->add_option("--study-passages", t.study.max_passages, "most passages self-study looks at")
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
@@ -106,6 +128,15 @@ void add_training_options(CLI::App* command, TrainingOptions& t) {
 void add_assess_options(CLI::App* command, TrainingOptions& t) {
   command->add_option("--held-out", t.split.held_out_share, "share of questions kept for judging")
       ->check(CLI::Range(0.0, 0.9))
+      ->capture_default_str();
+  command
+      ->add_option("--fidelity-floor", t.fidelity.floor,
+                   "slots are used from this lower bound of F1, as a share of the raw text's")
+      ->check(CLI::Range(0.0, 10.0))
+      ->capture_default_str();
+  command
+      ->add_option("--fidelity-answers", t.fidelity.max_answers,
+                   "most answers that documents' fidelity is measured by")
       ->capture_default_str();
   command->add_option("--assess-questions", t.assess.max_questions, "most questions judged on")
       ->capture_default_str();

@@ -6,7 +6,7 @@
 
 namespace offbook::app {
 
-void add_learn(CLI::App& app, Shell& shell);  // learn, ingest, index
+void add_learn(CLI::App& app, Shell& shell);  // learn, ingest, index, compress
 void add_train(CLI::App& app, Shell& shell);  // train, assess
 void add_ask(CLI::App& app, Shell& shell);    // ask, chat
 void add_search(CLI::App& app, Shell& shell);

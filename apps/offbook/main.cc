@@ -9,6 +9,9 @@ namespace {
 void add_global_options(CLI::App& app, Options& o) {
   app.add_option("--corpora", o.corpora, "directory that holds the corpora")->capture_default_str();
   app.add_option("--models", o.models, "directory that holds the models")->capture_default_str();
+  app.add_option("--shipped-models", o.shipped_models,
+                 "directory of the compressor weights that came with the program")
+      ->capture_default_str();
   app.add_option("--cache", o.cache, "directory for what can be made again")->capture_default_str();
   app.add_option("--model", o.model, "language model: a name in --models, or a path")
       ->capture_default_str();

@@ -41,6 +41,20 @@ std::filesystem::path base_directory(const char* variable, const char* otherwise
   return (home.empty() ? std::filesystem::path(".") : home) / otherwise / "offbook";
 }
 
+// Beside the program: share/offbook/models of an installation, models/ of the source tree it was
+// built in. Empty where there is neither.
+std::filesystem::path directory_of_shipped_models() {
+  std::error_code ignored;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path();
+  for (const char* relative : {"../share/offbook/models", "../../../../models"}) {
+    const auto directory = (program / relative).lexically_normal();
+    if (std::filesystem::is_directory(directory, ignored)) {
+      return directory;
+    }
+  }
+  return {};
+}
+
 void write_all(int file, std::string_view text) {
   while (!text.empty()) {
     const ssize_t n = ::write(file, text.data(), text.size());
@@ -66,6 +80,7 @@ Options options_from_environment() {
     options.data = "../shared";
   }
   options.cache = base_directory("XDG_CACHE_HOME", ".cache");
+  options.shipped_models = directory_of_shipped_models();
   return options;
 }
 

@@ -17,6 +17,7 @@ namespace offbook::app {
 // Global options as given; directories have the environment's defaults already.
 struct Options {
   std::filesystem::path corpora, models, cache, data;
+  std::filesystem::path shipped_models;         // compressor weights that came with the program
   std::string model = "smollm2-135m-instruct";  // in the model directory, or a path
   std::string encoder = "all-minilm-l6-v2";
   std::string chat_template;  // empty: the model's own

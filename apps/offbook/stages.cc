@@ -77,11 +77,93 @@ void run_index_stage(LearnJob& job) {
   job.result["index"] = {{"documents", r.documents}, {"passages", r.passages}};
 }
 
+uint64_t bytes_in_bf16(const model::Llama& llama) {
+  const model::ModelConfig& c = llama.config();
+  return static_cast<uint64_t>(
+      2 * c.layers * (2 * c.hidden * (c.q_width() + c.kv_width()) + 3 * c.hidden * c.ffn));
+}
+
+Forecast forecast_compress(const Workload& w) {
+  if (w.compress_tokens_per_second <= 0) {
+    return {};
+  }
+  const OpenCompressor& open = *w.job->compressor.open;
+  const auto& stage = w.job->compression.stage;
+  const auto tokens = static_cast<int64_t>(w.compress_tokens);
+  const uint64_t all =
+      learn::stored_bytes(*open.compressor, open.base.llama.config(), tokens, stage);
+  const uint64_t bytes = std::min(all, stage.max_bytes);
+  const double made = static_cast<double>(bytes) / static_cast<double>(std::max<uint64_t>(1, all));
+  // A trained method holds the base once more, merged in 16 bits.
+  const uint64_t writer = open.describe().needs_training ? bytes_in_bf16(open.base.llama) : 0;
+  return {.seconds = made * w.compress_tokens / w.compress_tokens_per_second,
+          .disk_bytes = bytes,
+          .memory_bytes = w.model_bytes + writer + (uint64_t{96} << 20)};
+}
+
+// What was measured before holds for versions that did not change, compressed as before.
+void carry_fidelity(LearnJob& job) {
+  const OpenCompressor& open = *job.compressor.open;
+  const auto active = job.corpus.generations().active();
+  if (open.describe().is_query_aware || !active || active->number == job.generation) {
+    return;
+  }
+  const nlohmann::json was = active->settings.value("compress", nlohmann::json());
+  const nlohmann::json now = open.settings();
+  if (was.is_object() && was.value("method", "") == now["method"] &&
+      was.value("weights", "") == now["weights"] && was.value("ratio", 0.0) == now["ratio"]) {
+    learn::carry_fidelity(job.corpus, active->number, job.generation, now["method"]);
+  }
+}
+
+void run_compress_stage(LearnJob& job) {
+  if (!job.compressor.open) {
+    job.shell.note("{}", job.compressor.why_none);
+    return;
+  }
+  const OpenCompressor& open = *job.compressor.open;
+  Progress progress(job.shell, "compress", "tokens");
+  learn::CompressOptions options = job.compression.stage;
+  options.precision = static_cast<store::KvPrecision>(job.compression.kv_bits);
+  options.stop = job.shell.stop();
+  options.on_progress = [&](int64_t done, int64_t total) {
+    progress.update(static_cast<double>(done), static_cast<double>(total));
+  };
+  const learn::CompressResult r =
+      learn::compress_documents(job.corpus, job.generation, *open.compressor, open.base,
+                                job.engines.counter(), writing_context(job.engines), options);
+  carry_fidelity(job);
+  job.result["compress"] = {{"method", open.describe().id},
+                            {"ratio", open.ratio},
+                            {"documents", r.documents},
+                            {"segments", r.segments},
+                            {"made", r.made},
+                            {"reused", r.reused},
+                            {"left_out", r.left_out},
+                            {"tokens_before", r.tokens_before},
+                            {"tokens_after", r.tokens_after},
+                            {"bytes", r.bytes}};
+  if (open.describe().is_query_aware) {
+    job.shell.note("compress: {} reads the question, so it works when one is asked",
+                   open.describe().id);
+    return;
+  }
+  job.shell.note("compress: {} of {} segments by {}, {} tokens to {}; {} were there, {} on disk",
+                 r.made, r.segments, open.describe().id, r.tokens_before, r.tokens_after, r.reused,
+                 in_bytes(r.bytes));
+  if (r.left_out > 0) {
+    job.shell.note("{} segments exceed --context-budget; they are compressed when asked for",
+                   r.left_out);
+  }
+}
+
 constexpr Stage kStages[] = {
     {"ingest", "reads the files of a folder that are new or changed", forecast_ingest,
      run_ingest_stage},
     {"index", "makes the search vectors of passages that have none", forecast_index,
      run_index_stage},
+    {"compress", "makes the compressed form of documents that have none", forecast_compress,
+     run_compress_stage},
     {"study", "makes questions with answers, or reads the user's", forecast_study_stage,
      run_study_stage},
     {"train", "trains an adapter on the questions", forecast_train_stage, run_train_stage},
@@ -102,6 +184,24 @@ std::string sample_passage() {
     text += fmt::format("Section {} says that members met and agreed on it. ", i);
   }
   return text;
+}
+
+// Tokens that have no context of this recipe yet, and how fast they are read.
+void add_compression_workload(LearnJob& job, Workload& w) {
+  w.job = &job;
+  if (!job.compressor.open || job.compressor.open->describe().is_query_aware) {
+    return;
+  }
+  const OpenCompressor& open = *job.compressor.open;
+  w.compress_tokens =
+      w.base_tokens + (job.generation == 0
+                           ? 0
+                           : static_cast<double>(job.corpus.contexts().tokens_without(
+                                 job.generation, open.recipe())));
+  if (w.compress_tokens > 0) {
+    w.compress_tokens_per_second = learn::measure_compression(
+        *open.compressor, job.engines.counter(), writing_context(job.engines), open.ratio);
+  }
 }
 
 }  // namespace
@@ -135,6 +235,7 @@ Workload measure_workload(LearnJob& job) {
   // Cutting reads the text about 2.3 times with each tokeniser; the rest is as much again.
   w.read_bytes_per_second = 20.0 * static_cast<double>(sample.size()) / (cut * 2.3 * 2);
   w.model_bytes = uint64_t{220} << 20;
+  add_compression_workload(job, w);
   add_training_workload(job, w);
   return w;
 }

@@ -1,10 +1,12 @@
 // What `learn` does, stage by stage.
 #pragma once
+#include "apps/offbook/compressors.h"
 #include "apps/offbook/engines.h"
 
 #include <span>
 #include <string>
 
+#include "src/learn/fidelity.h"
 #include "src/learn/forecast.h"
 #include "src/learn/ingest_stage.h"
 #include "src/retrieve/index_stage.h"
@@ -17,9 +19,14 @@ struct TrainingOptions {
   learn::TrainStageOptions train;
   learn::SplitOptions split;
   learn::AssessOptions assess;
+  learn::FidelityOptions fidelity;
   std::filesystem::path questions;  // the user's own; empty: self-study
   bool with_self_study = false;     // beside the user's own
+  std::string slots = "auto";       // as `ask` will be told
   bool is_off = false;
+  // Of the whole `learn`: what is left beside the other stages bounds the numbers above. 0: no
+  // bound.
+  double minutes = 12;
 };
 
 // One `learn` on its way through the stages.
@@ -33,6 +40,8 @@ struct LearnJob {
   nlohmann::json result = nlohmann::json::object();  // what each stage did
   TrainingOptions training;
   std::string adapter;  // that the stage train made; assess judges it
+  CompressionOptions compression;
+  CompressorChoice compressor;  // what `compression` came to
 };
 
 // What a stage will cost, before anything is written.
@@ -55,6 +64,9 @@ struct Workload {
   learn::ModelRates rates;  // none measured: zero, and no training is forecast
   const model::ModelConfig* model = nullptr;
   const TrainingOptions* training = nullptr;
+  const LearnJob* job = nullptr;
+  double compress_tokens = 0;             // to be compressed
+  double compress_tokens_per_second = 0;  // 0: nothing is compressed
 };
 
 struct Stage {

@@ -9,6 +9,13 @@ namespace offbook::app {
 // Speeds of the model, measured now, and what there is to learn from.
 void add_training_workload(LearnJob& job, Workload& workload);
 
+// Lowers the numbers of job.training to what `seconds` hold, or turns training off with a note. A
+// generation that is being built keeps the numbers it began with, so that a stopped run goes on
+// with the same work on a machine that is busier now.
+void fit_training(LearnJob& job, const Workload& workload, double seconds);
+// As a generation remembers them.
+nlohmann::json training_limits(const TrainingOptions& training);
+
 Forecast forecast_study_stage(const Workload& workload);
 Forecast forecast_train_stage(const Workload& workload);
 Forecast forecast_assess_stage(const Workload& workload);

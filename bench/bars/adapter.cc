@@ -146,8 +146,10 @@ class Learned {
       const std::vector<text::ChatMessage> messages = {
           {"system", wording.system, {}},
           {"user", wording.instruction + "\nQuestion: " + question, {}}};
-      return text::render_chat(engines_.model.tokenizer(), engines_.model.chat_format(), messages)
-          .ids;
+      return answer::Prompt{{.name = "question",
+                             .tokens = text::render_chat(engines_.model.tokenizer(),
+                                                         engines_.model.chat_format(), messages)
+                                           .ids}};
     };
   }
 
@@ -158,7 +160,7 @@ class Learned {
   int64_t generation_ = 0;
   std::unique_ptr<retrieve::Retriever> retriever_;
   std::unique_ptr<answer::Answerer> answerer_;
-  std::map<std::string, std::vector<int32_t>> prompts_;
+  std::map<std::string, answer::Prompt> prompts_;
   learn::PromptMaker prompt_of_;
   std::vector<Example> given_;
   learn::ExampleSplit split_;

@@ -160,6 +160,7 @@ void run_stages(LearnJob& job, std::string_view only) {
   try {
     for (const Stage& stage : stages()) {
       if (only.empty() || only == stage.name) {
+        job.shell.log({{"event", "stage"}, {"stage", stage.name}, {"generation", job.generation}});
         stage.run(job);
         require_documents(job);
       }

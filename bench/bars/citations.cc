@@ -3,6 +3,7 @@
 // answer in ≥ 70% / 60% / 80%; another passage of the corpus in its place in ≤ 10%; of the
 // examples' answers ≥ 60% hold the expected phrase. Sabotaged, the wrong passage is cited.
 #include "bench/bars/bar.h"
+#include "bench/bars/pooled.h"
 #include "bench/bars/records.h"
 
 #include <algorithm>
@@ -13,7 +14,6 @@
 
 #include "src/answer/answerer.h"
 #include "src/base/random.h"
-#include "src/ingest/reader.h"
 #include "src/ingest/tokenizer_counter.h"
 #include "src/learn/ingest_stage.h"
 #include "src/metrics/text_scores.h"
@@ -66,7 +66,8 @@ std::vector<Question> sample(const std::vector<json>& records, size_t count) {
 
 Set shared_set(const std::string& name, double bar, const bars::Options& options) {
   Set set{.name = name, .cited_bar = bar};
-  set.records = lines_of(bars::decompressed(bars::data_directory() / "data" / (name + ".jsonl.zst")));
+  set.records =
+      lines_of(bars::decompressed(bars::data_directory() / "data" / (name + ".jsonl.zst")));
   if (options.quick) {
     set.records.resize(3);
   }
@@ -118,18 +119,7 @@ class Machine {
                         learn::plan_ingest(corpus, generation, set.folder, options), counter_,
                         options);
     }
-    store::Batch batch(corpus, {});
-    for (const json& record : set.records) {
-      const auto id = record["id"].get<std::string>();
-      const auto text = record["text"].get<std::string>();
-      const ingest::Source source{.path = id + ".txt",
-                                  .bytes = std::as_bytes(std::span(text.data(), text.size()))};
-      const Document document = ingest::read_document(source, {}).document;
-      auto passages = ingest::cut_passages(document, {}, counter_);
-      corpus.documents().put(generation, document, passages);
-      batch.unit_done();
-    }
-    batch.commit();
+    bars::put_records(corpus, generation, set.records, counter_);
     return generation;
   }
 

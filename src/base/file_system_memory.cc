@@ -118,6 +118,9 @@ class MemoryFileSystem::Handle final : public WritableFile, public RandomAccessF
   void sync() override {
     std::scoped_lock lock(fs_.mutex_);
     begin("sync");
+    if (fs_.faults_.sync_lies) {
+      return;
+    }
     node_->durable = node_->content;
     node_->pending.clear();
   }

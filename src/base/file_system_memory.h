@@ -35,6 +35,7 @@ struct MemoryFaults {
   bool fail_ever_after = false;     // … and, if set, all that follow: the power is gone
   uint64_t capacity_bytes = std::numeric_limits<uint64_t>::max();
   bool read_only = false;
+  bool sync_lies = false;  // says that it did, and did not: a disk whose cache forgets
 };
 
 // Content and names are volatile until WritableFile::sync() and sync_directory(). power_cut() then

@@ -125,6 +125,12 @@ class Asker {
       adapter_ = learn::load_adapter(open_.corpus, *id, engines_.model().fingerprint());
       flags_.ask.adapter = &*adapter_;
       flags_.ask.adapter_id = *id;
+      return;
+    }
+    const std::string why =
+        learn::why_not_used(open_.corpus, open_.generation, engines_.model().fingerprint());
+    if (!why.empty() && !flags_.no_adapter) {
+      shell_.note("note: {}; the base model answers; `offbook train` makes a new one", why);
     }
   }
 

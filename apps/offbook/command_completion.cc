@@ -20,7 +20,7 @@ std::string options_of(const CLI::App& app) {
 // Places: commands, a case for each command, global options.
 constexpr const char* kScript = R"sh(# bash completion of offbook: eval "$(offbook completion)"
 _offbook() {{
-  local word="${{COMP_WORDS[COMP_CWORD]}}" command="${{COMP_WORDS[1]}}" words="" names
+  local word="${{COMP_WORDS[COMP_CWORD]}}" command="${{COMP_WORDS[1]}}" words="" parts="" names
   if [ "$COMP_CWORD" -eq 1 ]; then
     COMPREPLY=($(compgen -W "{}" -- "$word"))
     return
@@ -29,6 +29,8 @@ _offbook() {{
 {}  esac
   if [[ "$word" == -* ]]; then
     COMPREPLY=($(compgen -W "$words{}" -- "$word"))
+  elif [ -n "$parts" ]; then
+    COMPREPLY=($(compgen -W "$parts" -- "$word"))
   else
     names=$(offbook corpora --quiet 2>/dev/null | cut -d' ' -f1)
     COMPREPLY=($(compgen -W "$names" -- "$word") $(compgen -f -- "$word"))
@@ -37,14 +39,22 @@ _offbook() {{
 complete -o filenames -F _offbook offbook
 )sh";
 
-// Commands, their options, and names of corpora after a command that takes one.
-std::string bash_script(const CLI::App& app) {
-  std::string commands, cases;
+std::string names_of(const CLI::App& app) {
+  std::string names;
   for (const CLI::App* command : app.get_subcommands({})) {
-    commands += " " + command->get_name();
-    cases += fmt::format("    {}) words=\"{}\" ;;\n", command->get_name(), options_of(*command));
+    names += (names.empty() ? "" : " ") + command->get_name();
   }
-  return fmt::format(kScript, commands.substr(1), cases, options_of(app));
+  return names;
+}
+
+// Commands, their parts and options, and names of corpora after a command that takes one.
+std::string bash_script(const CLI::App& app) {
+  std::string cases;
+  for (const CLI::App* command : app.get_subcommands({})) {
+    cases += fmt::format("    {}) words=\"{}\" parts=\"{}\" ;;\n", command->get_name(),
+                         options_of(*command), names_of(*command));
+  }
+  return fmt::format(kScript, names_of(app), cases, options_of(app));
 }
 
 }  // namespace

@@ -139,7 +139,9 @@ void forecast(LearnJob& job) {
                             {"memory_bytes", memory},
                             {"source_bytes", w.source_bytes},
                             {"tokens", w.base_tokens}};
-  OB_REQUIRE(disk < free, Io, "{} has {} free, learning this folder needs about {}",
+  OB_REQUIRE(disk < free, Io,
+             "{} has {} free, learning this folder needs about {}; free some or name another place "
+             "by --corpora",
              job.corpus.directory().string(), in_bytes(free), in_bytes(disk));
 }
 

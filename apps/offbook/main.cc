@@ -77,7 +77,8 @@ int run(int argc, char** argv) {
   } catch (const Error& e) {
     return fail(shell, e.code(), e.what());
   } catch (const std::bad_alloc&) {
-    return fail(shell, ErrorCode::OutOfMemory, "out of memory");
+    return fail(shell, ErrorCode::OutOfMemory,
+                "out of memory; free some, or take a smaller model (--model) or fewer --threads");
   } catch (const std::exception& e) {
     return fail(shell, ErrorCode::Io, std::string("internal error: ") + e.what());
   }

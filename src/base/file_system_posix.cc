@@ -17,12 +17,33 @@ namespace {
 
 namespace stdfs = std::filesystem;
 
+std::string_view advice(int reason) {
+  switch (reason) {
+    case ENOSPC:
+    case EDQUOT:
+      return " (free some space and run the same command again; nothing done is lost)";
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return " (change its permissions, or name another place)";
+    case ENOMEM:
+      return " (free some memory, or take a smaller model)";
+    default:
+      return "";
+  }
+}
+
 [[noreturn]] void fail(std::string_view operation, const stdfs::path& path) {
   const int reason = errno;
+  const std::string message =
+      fmt::format("{} {}: {}{}", operation, path.string(), std::strerror(reason), advice(reason));
   if (reason == ENOENT || reason == ENOTDIR) {
-    OB_THROW(NotFound, "{} {}: {}", operation, path.string(), std::strerror(reason));
+    OB_THROW(NotFound, "{}", message);
   }
-  OB_THROW(Io, "{} {}: {}", operation, path.string(), std::strerror(reason));
+  if (reason == ENOMEM) {
+    OB_THROW(OutOfMemory, "{}", message);
+  }
+  OB_THROW(Io, "{}", message);
 }
 
 class FileDescriptor {

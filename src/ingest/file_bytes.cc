@@ -36,7 +36,8 @@ class OpenFile {
   if (reason == ENOENT || reason == ENOTDIR) {
     OB_THROW(NotFound, "{}: {}", name, std::strerror(reason));
   }
-  OB_THROW(Io, "{}: {}", name, std::strerror(reason));
+  OB_THROW(Io, "{}: {}{}", name, std::strerror(reason),
+           reason == EACCES ? "; make the file readable and learn again" : "");
 }
 
 }  // namespace
@@ -50,8 +51,9 @@ FileBytes read_file_bytes(const std::filesystem::path& path, std::string_view na
   }
   OB_REQUIRE(S_ISREG(st.st_mode), Io, "{}: not a regular file", name);
   const auto size = static_cast<uint64_t>(st.st_size);
-  OB_REQUIRE(size <= max_bytes, Unsupported, "{}: is {}, more than the limit of {} for one file",
-             name, format_bytes(size), format_bytes(max_bytes));
+  OB_REQUIRE(size <= max_bytes, Unsupported,
+             "{}: is {}, more than the limit of {} for one file (--max-file-bytes)", name,
+             format_bytes(size), format_bytes(max_bytes));
   FileBytes out{.modified_ns = int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec};
   out.bytes.resize(size);
   size_t done = 0;

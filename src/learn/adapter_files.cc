@@ -48,4 +48,22 @@ std::optional<std::string> usable_adapter(store::Corpus& corpus, int64_t generat
   return std::nullopt;
 }
 
+std::string why_not_used(store::Corpus& corpus, int64_t generation, const Fingerprint& base) {
+  for (const store::Generation& g : corpus.generations().list()) {
+    if (g.number != generation || g.adapter.empty()) {
+      continue;
+    }
+    const std::string name = "its adapter " + g.adapter.substr(0, 8);
+    if (g.is_adapter_stale) {
+      return name + " was trained on a document that was removed";
+    }
+    const auto record = corpus.adapters().find(g.adapter);
+    if (record && !(record->base == base)) {
+      return fmt::format("{} was trained on model {}, not on {}", name,
+                         record->base.model.substr(0, 8), base.model.substr(0, 8));
+    }
+  }
+  return "";
+}
+
 }  // namespace offbook::learn

@@ -25,4 +25,8 @@ model::LoraAdapter load_adapter(store::Corpus& corpus, const std::string& id,
 std::optional<std::string> usable_adapter(store::Corpus& corpus, int64_t generation,
                                           const Fingerprint& base);
 
+// Why a generation answers without the adapter it has: for a reader of `ask`'s notes. Empty when it
+// has none, or a usable one.
+std::string why_not_used(store::Corpus& corpus, int64_t generation, const Fingerprint& base);
+
 }  // namespace offbook::learn

@@ -137,7 +137,7 @@ uint64_t IngestPlan::bytes_to_read() const {
   uint64_t bytes = 0;
   for (const auto* files : {&changes.added, &changes.changed}) {
     for (const ingest::FoundFile& f : *files) {
-      bytes += f.size_bytes;
+      bytes += f.size_bytes <= max_file_bytes ? f.size_bytes : 0;  // larger ones are refused
     }
   }
   return bytes;
@@ -145,7 +145,9 @@ uint64_t IngestPlan::bytes_to_read() const {
 
 IngestPlan plan_ingest(store::Corpus& corpus, int64_t generation, const std::filesystem::path& root,
                        const IngestOptions& options) {
-  IngestPlan plan{.root = root, .listing = ingest::list_folder(root, options.folder)};
+  IngestPlan plan{.root = root,
+                  .listing = ingest::list_folder(root, options.folder),
+                  .max_file_bytes = options.reading.read.limits.max_file_bytes};
   OB_REQUIRE(!plan.listing.files.empty(), InvalidArgument,
              "{} holds no file that can be read (txt, md, html, pdf, docx, epub, csv, jsonl){}",
              root.string(),

@@ -1,6 +1,7 @@
 // The stage `ingest`: a folder of files → documents and passages of a generation.
 #pragma once
 #include <functional>
+#include <limits>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -27,6 +28,7 @@ struct IngestPlan {
   ingest::FolderListing listing;
   ingest::FolderChanges changes;  // against a generation
   bool cuts_changed = false;      // unchanged files are in changes.changed
+  uint64_t max_file_bytes = std::numeric_limits<uint64_t>::max();  // larger files are not read
   uint64_t bytes_to_read() const;
 };
 

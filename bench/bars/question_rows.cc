@@ -1,0 +1,506 @@
+// Bar: questions on documents nothing was trained on, answered from a beacon's slots, from raw text
+// of as many tokens, from retrieved passages and from nothing. Prints F1 a row with intervals over
+// documents. Holds where slots at 8× come at least 65%, at 32× at least 35% of the way from no
+// context to the whole text and lie above raw text of as many kept tokens, where the right memory
+// is above another document's by 8 and 4 points, and where 40 picked slots are not below 96
+// retrieved tokens. With --steps each row has an adapter of its own, trained alike on the part for
+// training.
+//
+// usage: bar_question_rows [--weights FILE] [--device D] [--set fairytaleqa] [--documents N]
+//   [--questions N] [--steps N] [--lr X] [--recipe FILE] [--json FILE] [--quick] [--sabotage]
+#include "bench/bars/bar.h"
+#include "bench/bars/records.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <map>
+#include <numeric>
+
+#include "src/backend/compute_device.h"
+#include "src/base/random.h"
+#include "src/compress/beacon/readings.h"
+#include "src/compress/beacon/weights.h"
+#include "src/compress/data/recipe.h"
+#include "src/ingest/sentences.h"
+#include "src/ingest/words.h"
+#include "src/metrics/bootstrap.h"
+#include "src/metrics/split.h"
+#include "src/metrics/text_scores.h"
+#include "src/model/adapter_device.h"
+#include "src/model/language_model.h"
+#include "src/train/lora_task.h"
+
+namespace offbook {
+namespace {
+
+using compress::Memory;
+using compress::MemoryPiece;
+using compress::Reading;
+using compress::ReadingBatch;
+using compress::ReadingModel;
+
+constexpr int32_t kSegment = 1536;
+constexpr int32_t kMostRaw = 7000;  // of a window of 8,192, with prompt and answer
+constexpr int32_t kAnswerTokens = 24;
+
+struct Question {
+  std::vector<int32_t> prompt;  // behind the memory
+  std::vector<int32_t> answer;  // the first reference, with its end
+  std::vector<std::string> references;
+  std::vector<std::string> words;
+};
+
+struct Passage {
+  int32_t begin = 0, end = 0;  // tokens
+  std::vector<std::string> words;
+};
+
+struct Document {
+  std::string id;
+  std::vector<int32_t> tokens;
+  std::vector<Passage> passages;  // runs of sentences of up to 48 tokens
+  std::vector<Question> questions;
+};
+
+enum class Kind : uint8_t { none, slots, raw_head, raw, retrieved, picked };
+
+struct Row {
+  std::string name;
+  Kind kind = Kind::none;
+  int32_t ratio = 8;      // of slots; raw_head: of the slots whose number it has
+  int32_t budget = 0;     // kept tokens of retrieved and picked
+  bool is_other = false;  // another document's memory
+};
+
+std::vector<std::string> words_of(const std::string& text) {
+  std::vector<std::string> out;
+  for (const ingest::Word& w : ingest::words_of(text, {0, text.size()})) {
+    if (!ingest::is_function_word(w.text)) {
+      std::string word(w.text.substr(0, 6));
+      std::transform(word.begin(), word.end(), word.begin(),
+                     [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+      out.push_back(word);
+    }
+  }
+  return out;
+}
+
+// BM25 of a document's passages (k1 1.2, b 0.75), best first.
+std::vector<size_t> ranked(const Document& d, const Question& q) {
+  double mean = 0;
+  std::map<std::string, int> holding;
+  for (const Passage& p : d.passages) {
+    mean += static_cast<double>(p.words.size()) / static_cast<double>(d.passages.size());
+    std::vector<std::string> distinct = p.words;
+    std::sort(distinct.begin(), distinct.end());
+    distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
+    for (const std::string& w : distinct) {
+      ++holding[w];
+    }
+  }
+  std::vector<double> scores(d.passages.size());
+  for (size_t i = 0; i < d.passages.size(); ++i) {
+    const auto& words = d.passages[i].words;
+    for (const std::string& w : q.words) {
+      const auto n = static_cast<double>(std::count(words.begin(), words.end(), w));
+      const auto df = static_cast<double>(holding[w]);
+      const double idf =
+          std::log(1 + (static_cast<double>(d.passages.size()) - df + 0.5) / (df + 0.5));
+      scores[i] +=
+          idf * n * 2.2 /
+          (n + 1.2 * (0.25 + 0.75 * static_cast<double>(words.size()) / std::max(1.0, mean)));
+    }
+  }
+  std::vector<size_t> order(d.passages.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return scores[a] > scores[b]; });
+  return order;
+}
+
+class Rows {
+ public:
+  Rows(std::vector<int32_t> lead) : lead_(std::move(lead)) {}
+
+  // Readings of the document's questions behind their memories; kept tokens are added up.
+  void add(const Row& row, const Document& of, std::span<const Question* const> questions,
+           bool has_answers, ReadingBatch& batch, double& kept) const {
+    int32_t shared = -1;
+    for (const Question* q : questions) {
+      int32_t memory = shared;
+      if (memory < 0) {
+        batch.memories.push_back(memory_of(row, of, *q, batch, kept_of_last_));
+        memory = static_cast<int32_t>(batch.memories.size()) - 1;
+        shared = row.kind == Kind::retrieved || row.kind == Kind::picked ? -1 : memory;
+      }
+      kept += kept_of_last_;
+      Reading r{.memory = memory,
+                .tokens = q->prompt,
+                .first_target = static_cast<int32_t>(q->prompt.size())};
+      if (has_answers) {
+        r.tokens.insert(r.tokens.end(), q->answer.begin(), q->answer.end());
+      }
+      batch.readings.push_back(std::move(r));
+    }
+  }
+
+ private:
+  int32_t raw(std::vector<int32_t> text, ReadingBatch& batch) const {
+    std::vector<int32_t> tokens = lead_;
+    tokens.insert(tokens.end(), text.begin(), text.end());
+    batch.sources.push_back({.tokens = std::move(tokens), .ratio = 0, .has_sink = false});
+    return static_cast<int32_t>(batch.sources.size()) - 1;
+  }
+
+  std::vector<Passage> chosen(const Row& row, const Document& d, const Question& q) const {
+    std::vector<Passage> out;
+    int32_t left = row.budget;
+    for (const size_t i : ranked(d, q)) {
+      const Passage& p = d.passages[i];
+      const int32_t cost = row.kind == Kind::picked
+                               ? (p.end - 1) / row.ratio - p.begin / row.ratio + 1
+                               : p.end - p.begin;
+      if (cost <= left) {
+        left -= cost;
+        out.push_back(p);
+      } else if (left < row.budget / 4) {
+        break;
+      }
+    }
+    std::reverse(out.begin(), out.end());  // the best next to the question
+    return out;
+  }
+
+  Memory memory_of(const Row& row, const Document& d, const Question& q, ReadingBatch& batch,
+                   double& kept) const {
+    const auto size = static_cast<int32_t>(d.tokens.size());
+    Memory memory;
+    const auto add_raw = [&](std::vector<int32_t> text) {
+      kept = static_cast<double>(text.size());
+      memory.pieces.push_back(batch.all_of(raw(std::move(text), batch), true));
+    };
+    if (row.kind == Kind::none) {
+      add_raw({});
+    } else if (row.kind == Kind::raw) {
+      add_raw({d.tokens.begin(), d.tokens.begin() + std::min(size, kMostRaw)});
+    } else if (row.kind == Kind::raw_head) {
+      add_raw({d.tokens.begin(), d.tokens.begin() + (size + row.ratio - 1) / row.ratio});
+    } else if (row.kind == Kind::retrieved) {
+      std::vector<int32_t> text;
+      for (const Passage& p : chosen(row, d, q)) {
+        text.insert(text.end(), d.tokens.begin() + p.begin, d.tokens.begin() + p.end);
+      }
+      add_raw(std::move(text));
+    } else {
+      memory.pieces.push_back(batch.all_of(raw({}, batch), true));
+      const auto first = static_cast<int32_t>(batch.sources.size());
+      for (int32_t at = 0; at < size; at += kSegment) {
+        batch.sources.push_back(
+            {.tokens = {d.tokens.begin() + at, d.tokens.begin() + std::min(size, at + kSegment)},
+             .ratio = row.ratio});
+      }
+      kept = 0;
+      if (row.kind == Kind::slots) {
+        for (auto s = first; s < static_cast<int32_t>(batch.sources.size()); ++s) {
+          memory.pieces.push_back(batch.all_of(s, false));
+          kept += static_cast<double>(memory.pieces.back().rows.size());
+        }
+      } else {
+        std::vector<std::vector<int32_t>> used(batch.sources.size());
+        for (const Passage& p : chosen(row, d, q)) {
+          for (int32_t t = p.begin; t < p.end; t += row.ratio - t % row.ratio) {
+            const int32_t source = first + t / kSegment;
+            const int32_t slot = 1 + t % kSegment / row.ratio;
+            auto& seen = used[static_cast<size_t>(source)];
+            if (std::find(seen.begin(), seen.end(), slot) == seen.end()) {
+              seen.push_back(slot);
+              memory.pieces.push_back({.source = source, .rows = {slot}});
+              ++kept;
+            }
+          }
+        }
+      }
+    }
+    return memory;
+  }
+
+  std::vector<int32_t> lead_;
+  mutable double kept_of_last_ = 0;
+};
+
+// An adapter of a row: answers' losses on documents for training.
+class RowTask final : public train::TrainingTask {
+ public:
+  RowTask(const backend::ExecutionContext& ctx, const ReadingModel& model,
+          const model::LoraAdapter& adapter, const Rows& rows, const Row& row,
+          const std::vector<Document>& documents, int32_t at_once)
+      : model_(model),
+        rows_(rows),
+        row_(row),
+        documents_(documents),
+        at_once_(at_once),
+        parameters_(train::lora_parameters(ctx, adapter)) {}
+
+  std::vector<train::Parameter>& parameters() override { return parameters_; }
+  std::optional<train::LossSum> evaluate(const autograd::Graph&) override { return std::nullopt; }
+  train::LossSum micro_batch(const autograd::Graph& g, uint64_t seed) override {
+    Random random(seed);
+    ReadingBatch batch;
+    double kept = 0;
+    for (int32_t i = 0; i < at_once_; ++i) {
+      const Document& d = documents_[random.below(documents_.size())];
+      std::vector<const Question*> questions;
+      for (int k = 0; k < 8; ++k) {
+        questions.push_back(&d.questions[random.below(d.questions.size())]);
+      }
+      rows_.add(row_, d, questions, true, batch, kept);
+    }
+    train::LossSum total;
+    for (const train::LossSum& part : compress::read_batch(g, model_, batch)) {
+      total.sum += part.sum;
+      total.count += part.count;
+    }
+    return total;
+  }
+
+ private:
+  const ReadingModel& model_;
+  const Rows& rows_;
+  const Row& row_;
+  const std::vector<Document>& documents_;
+  int32_t at_once_;
+  std::vector<train::Parameter> parameters_;
+};
+
+struct Flags {
+  bars::Options bar;
+  std::string weights, device = "auto", set = "fairytaleqa", recipe = "recipes/beacon.json", json;
+  size_t documents = 1000, questions = 1000;
+  int64_t steps = 0;
+  float lr = 3e-4f;
+};
+
+Flags parse(int argc, char** argv) {
+  Flags f{.bar = bars::parse(argc, argv)};
+  const char* known = std::getenv("OFFBOOK_BEACON");
+  f.weights = known != nullptr ? known : "weights/beacon.safetensors";
+  for (int i = 1; i + 1 < argc; ++i) {
+    const std::string name = argv[i];
+    const std::string value = argv[i + 1];
+    for (const auto& [known_name, text] : {std::pair{"--weights", &f.weights},
+                                           {"--device", &f.device},
+                                           {"--set", &f.set},
+                                           {"--recipe", &f.recipe},
+                                           {"--json", &f.json}}) {
+      *text = name == known_name ? value : *text;
+    }
+    f.documents = name == "--documents" ? std::stoul(value) : f.documents;
+    f.questions = name == "--questions" ? std::stoul(value) : f.questions;
+    f.steps = name == "--steps" ? std::stol(value) : f.steps;
+    f.lr = name == "--lr" ? std::stof(value) : f.lr;
+  }
+  if (f.bar.quick) {
+    f.documents = std::min<size_t>(f.documents, 3);
+    f.questions = std::min<size_t>(f.questions, 2);
+  }
+  return f;
+}
+
+Document read_document(const nlohmann::json& record, const model::LanguageModel& model,
+                       const compress::DataRecipe& wording, std::vector<int32_t>& lead) {
+  const text::Tokenizer& tokenizer = model.tokenizer();
+  Document d{.id = record.at("id").get<std::string>()};
+  const auto text = record.at("text").get<std::string>();
+  const text::Encoding encoded = tokenizer.encode(text, {.add_special = false});
+  d.tokens = encoded.ids;
+  size_t at = 0;
+  for (const ByteSpan p : ingest::split_paragraphs(text)) {
+    for (const ByteSpan s :
+         ingest::split_sentences(std::string_view(text).substr(p.begin, p.end - p.begin))) {
+      const size_t begin = at;
+      while (at < encoded.spans.size() && encoded.spans[at].begin < p.begin + s.end) {
+        ++at;
+      }
+      if (at == begin) {
+        continue;
+      }
+      const std::string sentence = text.substr(p.begin + s.begin, s.end - s.begin);
+      const auto words = words_of(sentence);
+      if (!d.passages.empty() && static_cast<int32_t>(at) - d.passages.back().begin <= 48) {
+        d.passages.back().end = static_cast<int32_t>(at);
+        d.passages.back().words.insert(d.passages.back().words.end(), words.begin(), words.end());
+      } else {
+        d.passages.push_back({static_cast<int32_t>(begin), static_cast<int32_t>(at), words});
+      }
+    }
+  }
+  const auto stops = text::chat_stop_ids(tokenizer, model.chat_format());
+  for (const auto& q : record.at("questions")) {
+    const auto asked = q.at("question").get<std::string>();
+    const std::vector<text::ChatMessage> messages{
+        {"system", wording.system, {}},
+        {"user", fmt::format("{}\nQuestion: {}", wording.instruction, asked), {0}}};
+    const text::ChatPrompt chat = text::render_chat(tokenizer, model.chat_format(), messages);
+    const auto cut = static_cast<std::ptrdiff_t>(chat.cuts.front());
+    lead.assign(chat.ids.begin(), chat.ids.begin() + cut);
+    Question question{.prompt = {chat.ids.begin() + cut, chat.ids.end()}, .words = words_of(asked)};
+    question.references = q.at("answers").get<std::vector<std::string>>();
+    question.answer =
+        tokenizer
+            .encode(question.references.front(), {.add_special = false, .is_continuation = true})
+            .ids;
+    question.answer.push_back(stops.front());
+    d.questions.push_back(std::move(question));
+  }
+  return d;
+}
+
+struct Result {
+  std::vector<metrics::DocumentScores> f1;
+  double kept = 0;
+};
+
+int run(const Flags& flags) {
+  const auto path = bars::data_directory() / "data" / (flags.set + ".jsonl.zst");
+  for (const std::filesystem::path& needed :
+       {std::filesystem::path(flags.weights), path, std::filesystem::path(flags.recipe)}) {
+    if (!std::filesystem::exists(needed)) {
+      std::printf("missing: %s\n", needed.c_str());
+      return bars::kMissing;
+    }
+  }
+  backend::ComputeDevice device({.name = flags.device});
+  const backend::ExecutionContext ctx = device.context(backend::Compute::bf16);
+  const model::LanguageModel model(real_file_system(),
+                                   bars::model_directory() / "smollm2-135m-instruct", ctx, {});
+  const model::Llama base(ctx, model.config(),
+                          dequantised(ctx, model.llama().weights(), Dtype::bf16));
+  const compress::BeaconWeights weights = compress::on_device(
+      ctx, compress::take_beacon(
+               compress::load_weights(real_file_system(), flags.weights, model.fingerprint()),
+               model.config()));
+  const model::Llama writer(ctx, model.config(),
+                            merged(ctx, base.weights(), weights.lora, Dtype::bf16));
+  const compress::DataRecipe wording = compress::read_recipe(real_file_system(), flags.recipe);
+  std::vector<int32_t> lead;
+  std::vector<Document> train_part;
+  std::vector<Document> test_part;
+  for (const nlohmann::json& record : bars::lines_of(bars::decompressed(path))) {
+    const auto part = metrics::split_part(record.at("id").get<std::string>());
+    auto& to = part == metrics::SplitPart::train ? train_part : test_part;
+    if ((part == metrics::SplitPart::train && flags.steps > 0) ||
+        (part == metrics::SplitPart::test && test_part.size() < flags.documents)) {
+      to.push_back(read_document(record, model, wording, lead));
+    }
+  }
+  const Rows rows(lead);
+  const std::vector<Row> all{{"none", Kind::none},
+                             {"8x slots", Kind::slots, 8},
+                             {"8x slots of another document", Kind::slots, 8, 0, true},
+                             {"raw, as many tokens as 8x", Kind::raw_head, 8},
+                             {"32x slots", Kind::slots, 32},
+                             {"32x slots of another document", Kind::slots, 32, 0, true},
+                             {"raw, as many tokens as 32x", Kind::raw_head, 32},
+                             {"retrieved, 96 tokens", Kind::retrieved, 8, 96},
+                             {"retrieved, 320 tokens", Kind::retrieved, 8, 320},
+                             {"picked 8x slots, 40 at most", Kind::picked, 8, 40},
+                             {"the whole text", Kind::raw}};
+  const auto stops = text::chat_stop_ids(model.tokenizer(), model.chat_format());
+  const int32_t at_once = device.is_gpu() ? 16 : 1;
+  std::map<std::string, Result> results;
+  model::LoraAdapter adapter;
+  nlohmann::json json = nlohmann::json::object();
+  for (const Row& row : all) {
+    ReadingModel reading{.base = base,
+                         .writer = &writer,
+                         .weights = weights,
+                         .reader = row.kind == Kind::slots || row.kind == Kind::picked
+                                       ? weights.reader_or_null()
+                                       : nullptr,
+                         .activations = ctx.activations()};
+    if (flags.steps > 0) {
+      if (!row.is_other) {  // another document's memory is read under the row's own adapter
+        adapter = model::on_device(
+            ctx, model::make_lora_adapter(model.config(), {.rank = 16, .alpha = 32}));
+        reading.reader = &adapter;
+        RowTask task(ctx, reading, adapter, rows, row, train_part, at_once);
+        train::train(
+            ctx, real_file_system(), task,
+            {.steps = flags.steps, .accumulation = 16 / at_once, .lr = flags.lr, .seed = 1},
+            [](const train::StepReport&) { return true; });
+      }
+      reading.reader = &adapter;
+    }
+    Result& result = results[row.name];
+    double kept = 0;
+    for (size_t i = 0; i < test_part.size(); ++i) {
+      backend::ArenaScope scope(*ctx.arena);
+      const Document& d = test_part[i];
+      const bool is_wrong = row.is_other || (flags.bar.sabotage && row.kind == Kind::slots);
+      const Document& of = is_wrong ? test_part[(i + 1) % test_part.size()] : d;
+      std::vector<const Question*> questions;
+      const size_t count = std::min(flags.questions, d.questions.size());
+      for (size_t q = 0; q < count; ++q) {
+        questions.push_back(&d.questions[q * d.questions.size() / count]);
+      }
+      ReadingBatch batch;
+      rows.add(row, of, questions, false, batch, kept);
+      const auto answers = compress::greedy_answers(ctx, reading, batch, kAnswerTokens, stops);
+      metrics::DocumentScores scores{.id = d.id};
+      for (size_t q = 0; q < answers.size(); ++q) {
+        scores.sum += 100 * metrics::token_f1(text::decode(model.tokenizer(), answers[q]),
+                                              questions[q]->references);
+        ++scores.questions;
+      }
+      result.f1.push_back(scores);
+    }
+    const metrics::Interval mean = metrics::bootstrap_mean(result.f1);
+    result.kept = kept / static_cast<double>(mean.questions);
+    std::printf("%-32s F1 %5.1f [%.1f, %.1f]  kept %6.0f  %lld questions of %lld documents\n",
+                row.name.c_str(), mean.estimate, mean.low, mean.high, result.kept,
+                static_cast<long long>(mean.questions), static_cast<long long>(mean.documents));
+    std::fflush(stdout);
+    json[row.name] = {{"f1", mean.estimate},
+                      {"low", mean.low},
+                      {"high", mean.high},
+                      {"kept", result.kept},
+                      {"questions", mean.questions}};
+  }
+  const auto difference = [&](const std::string& a, const std::string& b) {
+    const metrics::Interval d = metrics::bootstrap_difference(results.at(a).f1, results.at(b).f1);
+    std::printf("%s − %s: %+.1f [%+.1f, %+.1f]\n", a.c_str(), b.c_str(), d.estimate, d.low, d.high);
+    json["differences"][a + " − " + b] = {d.estimate, d.low, d.high};
+    return d;
+  };
+  const auto f1 = [&](const std::string& row) { return json.at(row).at("f1").get<double>(); };
+  const auto way = [&](const std::string& row) {
+    return (f1(row) - f1("none")) / (f1("the whole text") - f1("none"));
+  };
+  bool holds = true;
+  holds &= difference("8x slots", "8x slots of another document").estimate >= 8;
+  holds &= difference("32x slots", "32x slots of another document").estimate >= 4;
+  holds &= difference("8x slots", "raw, as many tokens as 8x").low > 0;
+  holds &= difference("32x slots", "raw, as many tokens as 32x").low > 0;
+  holds &= difference("picked 8x slots, 40 at most", "retrieved, 96 tokens").low >= -1.5;
+  std::printf("of the way from none to the whole text: 8x %.2f (bar 0.65), 32x %.2f (bar 0.35)\n",
+              way("8x slots"), way("32x slots"));
+  holds &= way("8x slots") >= 0.65 && way("32x slots") >= 0.35;
+  if (!flags.json.empty()) {
+    std::ofstream(flags.json) << json.dump(1) << "\n";
+  }
+  return holds ? bars::kHolds : bars::kShort;
+}
+
+}  // namespace
+}  // namespace offbook
+
+int main(int argc, char** argv) {
+  try {
+    return offbook::run(offbook::parse(argc, argv));
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "%s\n", e.what());
+    return 2;
+  }
+}

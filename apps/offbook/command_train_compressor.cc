@@ -74,7 +74,7 @@ void run_train_compressor(Shell& shell, const TrainJobOptions& options) {
 }
 
 void add_options(CLI::App& command, TrainJobOptions& o) {
-  command.add_option("method", o.method, "beacon or autocompressor")->required();
+  command.add_option("method", o.method, "beacon, autocompressor, or on shards icae")->required();
   command.add_option("--text", o.text, "training text: .txt, .jsonl or .jsonl.zst files");
   command.add_option("--held-out", o.held_out, "text of other documents, to measure on");
   command.add_option("--out", o.out, "weights file to write")->required();
@@ -115,6 +115,8 @@ void add_options(CLI::App& command, TrainJobOptions& o) {
       .add_option("--summary-ratio", o.summary_ratio,
                   "autocompressor: tokens a vector, when measured")
       ->capture_default_str();
+  command.add_flag("--replace-vectors", o.replaces_vectors,
+                   "autocompressor: a segment hands on its own vectors alone (RMT)");
   command.add_option("--held-out-windows", o.held_out_windows, "windows measured before and after")
       ->capture_default_str();
   command.add_flag("--save-memory", o.saves_memory,
@@ -123,8 +125,8 @@ void add_options(CLI::App& command, TrainJobOptions& o) {
 
 // What both forms of the command name.
 MixedTraining with_shared(MixedTraining mixed, const TrainJobOptions& o) {
-  OB_REQUIRE(o.method == "beacon", InvalidArgument, "--shards trains a beacon, not {}",
-             printable(o.method));
+  OB_REQUIRE(o.method == "beacon" || o.method == "icae", InvalidArgument,
+             "--shards trains beacon or icae, not {}", printable(o.method));
   mixed.job.out = o.out;
   mixed.job.steps = o.steps;
   mixed.job.accumulation = o.accumulation;
@@ -154,6 +156,8 @@ void add_train_compressor(CLI::App& app, Shell& shell) {
                                   [&shell, options, mixed] {
                                     if (mixed->job.shards.empty()) {
                                       run_train_compressor(shell, *options);
+                                    } else if (options->method == "icae") {
+                                      run_icae_training(shell, with_shared(*mixed, *options));
                                     } else {
                                       run_mixed_training(shell, with_shared(*mixed, *options));
                                     }

@@ -116,6 +116,11 @@ void add_mixed_options(CLI::App& command, MixedTraining& o) {
   add("--curve", o.curve, "file that gets losses by task, JSON Lines");
   add("--report-every", o.report_every, "steps a line of the curve")->check(CLI::PositiveNumber);
   add("--figure-windows", o.job.figures.windows_at_once, "windows measured in one pass");
+  add("--memory-tokens", o.icae.memory_tokens, "icae: slots a span");
+  add("--icae-ratio", o.icae.ratio, "icae: tokens a slot");
+  add("--autoencode-share", o.icae.autoencode_share, "icae: of windows, the rest is continued");
+  add("--instruct-share", o.icae.instruct_share,
+      "icae: of windows, questions in place of continuing");
   add("--question-documents", o.job.questions.documents, "held-out documents that are asked about");
   add("--questions", o.job.questions.questions, "questions a document");
 }
@@ -135,8 +140,8 @@ void run_mixed_training(Shell& shell, MixedTraining o) {
   std::optional<Clock::time_point> first_step;
   double training_seconds = 0;
   int64_t rows_after_first = 0;
-  const MixedJobResult result =
-      compress::train_mixed_beacon(engines.device_context(), fs, base, o.job, [&](const MixedStep& s) {
+  const MixedJobResult result = compress::train_mixed_beacon(
+      engines.device_context(), fs, base, o.job, [&](const MixedStep& s) {
         curve.add(s);
         if (first_step) {  // the first step of a run warms up
           training_seconds = std::chrono::duration<double>(Clock::now() - *first_step).count();
@@ -174,6 +179,61 @@ void run_mixed_training(Shell& shell, MixedTraining o) {
                   {"seconds", seconds},
                   {"reading", compress::to_json(result.reading)},
                   {"questions", compress::to_json(result.questions)}});
+}
+
+void run_icae_training(Shell& shell, MixedTraining o) {
+  OB_REQUIRE(!o.job.held_out.empty(), InvalidArgument, "--shards needs --held-out-shards");
+  compress::IcaeJobOptions& job = o.icae;
+  job.shards = o.job.shards;
+  job.held_out = o.job.held_out;
+  job.out = o.job.out;
+  job.steps = o.job.steps;
+  job.accumulation = o.job.accumulation;
+  job.lr = o.job.lr;
+  job.rank = o.job.rank;
+  job.seed = o.job.seed;
+  job.saves_memory = o.job.saves_memory;
+  job.stored_bits = o.job.stored_bits;
+  job.held_out_windows = o.job.held_out_windows;
+  Engines engines(shell);
+  const model::LanguageModel& model = engines.model();
+  const compress::BaseModel base{model.llama(), model.tokenizer(), model.fingerprint(),
+                                 model.chat_format()};
+  auto progress = std::make_unique<Progress>(shell, "training", "steps");
+  const auto began = Clock::now();
+  const compress::IcaeJobResult result = compress::train_icae(
+      engines.device_context(), real_file_system(), base, job,
+      [&](const train::StepReport& report) {
+        progress->update(static_cast<double>(report.step), static_cast<double>(job.steps));
+        shell.log({{"event", "train_compressor"},
+                   {"step", report.step},
+                   {"loss", report.loss},
+                   {"lr", report.lr}});
+        return !shell.stop().stop_requested();
+      });
+  progress.reset();
+  OB_REQUIRE(
+      result.training.end != train::TrainEnd::cancelled, Cancelled,
+      "stopped after {} of {} steps; {}.state holds the rest, the same command goes on from there",
+      result.training.steps, job.steps, job.out.string());
+  const double seconds = std::chrono::duration<double>(Clock::now() - began).count();
+  const compress::MemoryLosses& c = result.figures.memory.continuation;
+  shell.say(
+      "{}x, {} windows: share of the document {:.3f}, losses with its slots {:.3f}, another's "
+      "{:.3f}, none {:.3f}, the text {:.3f}",
+      job.ratio, result.figures.memory.windows, c.document_share(), c.right.mean(), c.other.mean(),
+      c.none.mean(), c.raw.mean());
+  shell.say("the text again: loss {:.3f} behind its slots, {:.3f} behind another's",
+            result.figures.autoencode, result.figures.autoencode_other);
+  shell.say("{}: {}, {} rows of the model; {}", job.out.string(), in_bytes(result.bytes),
+            result.rows, in_time(seconds));
+  shell.say_json({{"file", job.out.string()},
+                  {"bytes", result.bytes},
+                  {"steps", result.training.steps},
+                  {"last_loss", result.training.last_loss},
+                  {"rows", result.rows},
+                  {"seconds", seconds},
+                  {"figures", compress::to_json(result.figures)}});
 }
 
 }  // namespace offbook::app

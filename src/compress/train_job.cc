@@ -66,6 +66,7 @@ nlohmann::json recipe_of(const TrainJobOptions& o, const BaseModel& base,
           {"continuation", o.continuation},
           {"ratios", o.ratios},
           {"summary_tokens", o.summary_tokens},
+          {"replaces_vectors", o.replaces_vectors},
           {"recall_spans", o.recall_spans},
           {"recall_token", o.recall_token},
           {"saves_memory", o.saves_memory},
@@ -103,7 +104,9 @@ std::vector<std::vector<int32_t>> layouts_of(int32_t context) {
 
 void train_beacon(Job& job, const OnStep& on_step, TrainJobResult& result) {
   const TrainJobOptions& o = job.options;
-  BeaconInit init{.ratios = o.ratios, .seed = o.seed};
+  BeaconInit init;
+  init.ratios = o.ratios;
+  init.seed = o.seed;
   init.lora.rank = o.rank;
   init.lora.alpha = 2 * static_cast<float>(o.rank);
   init.lora.seed = o.seed;
@@ -139,7 +142,8 @@ void train_beacon(Job& job, const OnStep& on_step, TrainJobResult& result) {
 void train_autocompressor(Job& job, const OnStep& on_step, TrainJobResult& result) {
   const TrainJobOptions& o = job.options;
   const AutoInit init{.lora = {.rank = o.rank, .alpha = static_cast<float>(o.rank), .seed = o.seed},
-                      .summary_tokens = o.summary_tokens};
+                      .summary_tokens = o.summary_tokens,
+                      .carry = o.replaces_vectors ? Carry::replace : Carry::accumulate};
   AutoWeights weights = on_device(job.ctx, new_autocompressor(job.ctx, job.base, init));
   const AutoWeights untrained = on_device(job.ctx, new_autocompressor(job.ctx, job.base, init));
   constexpr int32_t kSegments = 4;

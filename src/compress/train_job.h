@@ -37,7 +37,8 @@ struct TrainJobOptions {
   int32_t recall_token = 9;  // announces a recalled span
   // autocompressor
   int32_t summary_tokens = 16;
-  int32_t summary_ratio = 30;  // at which it is measured
+  int32_t summary_ratio = 30;     // at which it is measured
+  bool replaces_vectors = false;  // a segment hands on its own vectors alone, as an RMT does
 
   size_t held_out_windows = 24;  // measured before and after
 };

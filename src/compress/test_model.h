@@ -10,7 +10,7 @@ namespace offbook::compress::testing_models {
 // Token 0 is the sink, 1 and 2 are ChatML's, byte b is token b + 16.
 class ByteTokenizer final : public text::Tokenizer {
  public:
-  ByteTokenizer() : vocabulary_(pieces(), {}, {}) {}
+  ByteTokenizer() : vocabulary_(pieces(), types(), {}) {}
 
   text::Encoding encode(std::string_view text, const text::EncodeOptions&) const override {
     text::Encoding out;
@@ -33,6 +33,11 @@ class ByteTokenizer final : public text::Tokenizer {
   static constexpr int32_t kSize = 272;
 
  private:
+  static std::vector<text::TokenType> types() {
+    std::vector<text::TokenType> out(kSize, text::TokenType::normal);
+    out[1] = out[2] = text::TokenType::control;
+    return out;
+  }
   static std::vector<std::string> pieces() {
     std::vector<std::string> out;
     for (int i = 0; i < kSize; ++i) {

@@ -33,7 +33,9 @@ BeaconWeights first_weights(const backend::ExecutionContext& ctx, FileSystem& fs
                o.from.string(), printable(file.method));
     return take_beacon(file, base.llama.config());
   }
-  BeaconInit init{.ratios = mix.ratios, .seed = o.seed};
+  BeaconInit init;
+  init.ratios = mix.ratios;
+  init.seed = o.seed;
   init.lora.rank = o.rank;
   init.lora.alpha = 2 * static_cast<float>(o.rank);
   init.lora.seed = o.seed;
@@ -76,7 +78,11 @@ MixedFigures measure_mixed(const backend::ExecutionContext& ctx, const model::Ll
     out.reading = measure_reading(ctx, model, windows, o.figures);
   }
   if (o.questions.documents >= 2) {
-    out.questions = measure_questions(ctx, model, tokenizer, held_out, o.questions);
+    QuestionOptions questions = o.questions;
+    if (ctx.device() != Device::cpu) {
+      questions.documents_at_once = std::max<size_t>(questions.documents_at_once, 10);
+    }
+    out.questions = measure_questions(ctx, model, tokenizer, held_out, questions);
   }
   return out;
 }
@@ -125,12 +131,18 @@ MixedJobResult train_mixed_beacon(const backend::ExecutionContext& ctx, FileSyst
   if (result.training.end == train::TrainEnd::cancelled) {
     return result;
   }
-  put_beacon(on_host(ctx, weights), result.weights);
+  if (o.steps > 0) {
+    put_beacon(on_host(ctx, weights), result.weights);
+  } else {
+    result.weights = load_weights(fs, o.from, base.fingerprint);  // to the bit
+  }
   result.weights = with_packed_factors(result.weights, o.stored_bits);
-  // Of runs before this one it is known how many steps they made.
-  result.weights.tokens_seen = static_cast<int64_t>(
-      static_cast<double>(result.rows) / static_cast<double>(std::max<int64_t>(1, steps)) *
-      static_cast<double>(result.training.steps));
+  if (o.steps > 0) {
+    // Of runs before this one it is known how many steps they made.
+    result.weights.tokens_seen = static_cast<int64_t>(
+        static_cast<double>(result.rows) / static_cast<double>(std::max<int64_t>(1, steps)) *
+        static_cast<double>(result.training.steps));
+  }
   const BeaconWeights written = on_device(ctx, take_beacon(result.weights, base.llama.config()));
   const MixedFigures figures = measure_mixed(ctx, plain, base.tokenizer, written, held_out, o);
   result.reading = figures.reading;

@@ -230,6 +230,8 @@ TEST_F(MixedTest, GradientsReachWriterAndReader) {
 
 TEST_F(MixedTest, AJobTrainsStopsResumesAndMeasures) {
   MemoryFileSystem fs;
+  fs.create_directories("/t");
+  fs.create_directories("/h");
   save_shard(fs, "/t/a.shard", set_);
   TrainingSet held = numbered(5, tiny_.base.fingerprint);
   held.recipe = "h";

@@ -266,43 +266,51 @@ QuestionFigures ask(const backend::ExecutionContext& ctx, const ReadingModel& mo
                     int32_t ratio, size_t shift, const QuestionOptions& options) {
   constexpr int32_t kAnswerTokens = 32;
   QuestionFigures out;
-  for (size_t i = 0; i < asked.size(); ++i) {
+  const size_t step = std::max<size_t>(1, options.documents_at_once);
+  for (size_t first = 0; first < asked.size(); first += step) {
     backend::ArenaScope scope(*ctx.arena);
+    const size_t end = std::min(first + step, asked.size());
     ReadingBatch batch;
-    batch.memories.push_back(
-        memory_of(*asked[(i + shift) % asked.size()].document, ratio, options, batch));
-    int64_t kept = 0;
-    for (const MemoryPiece& piece : batch.memories.front().pieces) {
-      kept += static_cast<int64_t>(piece.rows.size());
+    ReadingBatch scored;
+    std::vector<const TrainingExample*> examples;
+    for (size_t i = first; i < end; ++i) {
+      batch.memories.push_back(
+          memory_of(*asked[(i + shift) % asked.size()].document, ratio, options, batch));
+      for (const MemoryPiece& piece : batch.memories.back().pieces) {
+        out.kept_tokens += static_cast<double>(piece.rows.size());
+      }
+      out.kept_tokens -= 1;  // the sink
+      for (const TrainingExample* e : asked[i].examples) {
+        Reading r{.memory = static_cast<int32_t>(i - first),
+                  .tokens = e->question,
+                  .first_target = static_cast<int32_t>(e->question.size())};
+        batch.readings.push_back(r);
+        r.tokens.insert(r.tokens.end(), e->answer.begin(), e->answer.end());
+        scored.readings.push_back(std::move(r));
+        examples.push_back(e);
+      }
+      ++out.documents;
     }
-    ReadingBatch scored = batch;
-    for (const TrainingExample* e : asked[i].examples) {
-      Reading r{.tokens = e->question, .first_target = static_cast<int32_t>(e->question.size())};
-      batch.readings.push_back(r);
-      r.tokens.insert(r.tokens.end(), e->answer.begin(), e->answer.end());
-      scored.readings.push_back(std::move(r));
-    }
+    scored.sources = batch.sources;
+    scored.memories = batch.memories;
     train::LossSum sum;
     for (const train::LossSum& part : read_batch({ctx}, model, scored)) {
       sum.sum += part.sum;
       sum.count += part.count;
     }
-    out.loss += sum.mean();
-    const std::vector<int32_t> stops{asked[i].examples.front()->answer.back()};
+    out.loss += sum.sum;
+    out.answer_tokens += sum.count;
+    const std::vector<int32_t> stops{examples.front()->answer.back()};
     const auto answers = greedy_answers(ctx, model, batch, kAnswerTokens, stops);
     for (size_t q = 0; q < answers.size(); ++q) {
-      const std::vector<int32_t>& wanted = asked[i].examples[q]->answer;
+      const auto wanted = std::span(examples[q]->answer).first(examples[q]->answer.size() - 1);
       out.f1 +=
-          metrics::token_f1(text::decode(tokenizer, answers[q]),
-                            text::decode(tokenizer, std::span(wanted).first(wanted.size() - 1)));
+          metrics::token_f1(text::decode(tokenizer, answers[q]), text::decode(tokenizer, wanted));
       ++out.questions;
     }
-    out.kept_tokens += static_cast<double>(kept - 1);
-    ++out.documents;
   }
-  const double documents = std::max<double>(1, static_cast<double>(out.documents));
-  out.loss /= documents;
-  out.kept_tokens /= documents;
+  out.loss /= std::max(1.0, out.answer_tokens);
+  out.kept_tokens /= std::max<double>(1, static_cast<double>(out.documents));
   out.f1 *= 100 / std::max<double>(1, static_cast<double>(out.questions));
   return out;
 }

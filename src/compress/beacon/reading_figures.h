@@ -43,8 +43,9 @@ struct QuestionFigures {
   std::string memory;  // "none", "8x", "8x of another document", "raw"
   int64_t documents = 0, questions = 0;
   double kept_tokens = 0;  // mean
-  double loss = 0;         // a token of the answers
-  double f1 = 0;           // greedy, of up to 32 tokens, against the one reference a shard holds
+  double answer_tokens = 0;
+  double loss = 0;  // a token of the answers
+  double f1 = 0;    // greedy, of up to 32 tokens, against the one reference a shard holds
 };
 
 struct QuestionOptions {
@@ -54,6 +55,7 @@ struct QuestionOptions {
   int32_t longest_context = 3072;  // tokens of a document that are read
   int32_t segment = 1536;
   bool has_raw = true;
+  size_t documents_at_once = 1;  // in one pass: more on a GPU
 };
 
 // Documents with given questions, the first ones of the set.

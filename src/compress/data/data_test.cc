@@ -68,6 +68,7 @@ class DataBuildTest : public testing::Test {
     for (const auto& r : records) {
       text += r.dump() + "\n";
     }
+    fs_.create_directories("/data");
     write_file_atomically(fs_, "/data/" + name, std::as_bytes(std::span(text)));
   }
   static nlohmann::json recipe() {
@@ -197,6 +198,7 @@ TEST_F(DataBuildTest, DamageIsFound) {
   put("a.jsonl", {document(kText)});
   const DataReport report = build(recipe());
   const auto file = fs_.open(report.files[0]);
+  fs_.create_directories("/cut");
   for (const size_t cut : {size_t{0}, size_t{40}, file->bytes().size() - 1}) {
     write_file_atomically(fs_, "/cut/x.shard", file->bytes().first(cut));
     EXPECT_THROW(load_shards(fs_, "/cut", fingerprint_), Error) << cut;

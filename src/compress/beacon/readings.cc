@@ -41,7 +41,9 @@ Rows write_sources(const Graph& g, const ReadingModel& m, const ReadingBatch& ba
   WrittenSlots written;
   WrittenSlots read;
   if (!slots.empty()) {
-    written = write_slots(g, m.writer != nullptr ? *m.writer : m.base, m.weights, slots,
+    // Merged weights are not trained: nothing of this pass is kept for a gradient.
+    written = write_slots(m.writer != nullptr ? Graph{g.ctx} : g,
+                          m.writer != nullptr ? *m.writer : m.base, m.weights, slots,
                           {.lora = m.writer != nullptr ? nullptr : &m.weights.lora,
                            .checkpointing = m.checkpointing,
                            .activations = m.activations});

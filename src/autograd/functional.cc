@@ -89,10 +89,11 @@ Tensor add(const Graph& g, const Tensor& a, const Tensor& b) {
   ops::add(g.ctx, {.a = a, .b = b, .out = out});
   if (g.needs_grad(a) || g.needs_grad(b)) {
     g.tape->record({out}, [=](Tape& tape) {
-      for (const Tensor& t : {a, b}) {
-        if (tape.needs_grad(t)) {
-          contribute(tape, t, tape.grad(out));
-        }
+      if (tape.needs_grad(a)) {
+        contribute(tape, a, tape.grad(out));
+      }
+      if (tape.needs_grad(b) && !tape.hand_over(out, b)) {
+        contribute(tape, b, tape.grad(out));
       }
     });
   }
@@ -107,11 +108,13 @@ Tensor swiglu(const Graph& g, const Tensor& gate, const Tensor& up) {
     g.tape->record({out}, [=](Tape& tape) {
       // Overwrites both: gate and up feed nothing else in any model here, and halves of one tensor
       // each get their own part of the twin.
-      ops::swiglu_backward(tape.ctx(), {.gate = gate,
-                                        .up = up,
-                                        .d_out = tape.grad(out),
-                                        .d_gate = tape.target(gate).tensor,
-                                        .d_up = tape.target(up).tensor});
+      const auto halves = tape.parts({gate, up});
+      ops::swiglu_backward(tape.ctx(),
+                           {.gate = gate,
+                            .up = up,
+                            .d_out = tape.grad(out),
+                            .d_gate = halves ? halves->front() : tape.target(gate).tensor,
+                            .d_up = halves ? halves->back() : tape.target(up).tensor});
     });
   }
   return out;

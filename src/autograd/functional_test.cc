@@ -109,6 +109,19 @@ TEST(Gradient, LinearWithBiasAndAccumulatedLora) {
       });
 }
 
+// A sum may give its gradient away instead of copying it, but only once, and never to a tensor that
+// has one already or that is still to get more.
+TEST(Gradient, SumsOfSumsAndOfTheSame) {
+  GradientCheck().input({5, 6}).input({4, 6}).input({4, 6}).run([](const Graph& g, const auto& in) {
+    const Tensor y = linear(g, in[0], in[1], Tensor());
+    const Tensor z = linear(g, in[0], in[2], Tensor());
+    const Tensor first = add(g, y, z);
+    const Tensor twice = add(g, first, first);
+    const Tensor again = add(g, twice, y);
+    return add(g, z, add(g, again, first));
+  });
+}
+
 TEST(Gradient, SwigluOfHalves) {
   GradientCheck().input({4, 6}).input({10, 6}).run([](const Graph& g, const auto& in) {
     const Tensor both = linear(g, in[0], in[1], Tensor());

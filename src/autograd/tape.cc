@@ -148,6 +148,50 @@ Tensor Tape::accumulator(const Tensor& t) {
   return to.tensor;
 }
 
+std::optional<std::vector<Tensor>> Tape::parts(std::initializer_list<Tensor> whole) {
+  const auto it = find(*whole.begin());
+  if (it == allocations_.end() || it->second.twin.defined()) {
+    return std::nullopt;
+  }
+  size_t bytes = 0;
+  for (const Tensor& t : whole) {
+    if (find(t) != it) {
+      return std::nullopt;
+    }
+    bytes += static_cast<size_t>(dtype_bytes(t.dtype(), t.numel()));
+  }
+  if (bytes != it->second.bytes) {
+    return std::nullopt;
+  }
+  it->second.twin = take_twin(it->second.bytes, it->second.dtype);
+  std::vector<Tensor> out;
+  for (const Tensor& t : whole) {
+    out.push_back(view_in_twin(t, it->first, it->second.twin));
+  }
+  return out;
+}
+
+bool Tape::hand_over(const Tensor& from, const Tensor& t) {
+  const auto source = find(from);
+  const auto to = find(t);
+  if (source == allocations_.end() || to == allocations_.end() || source == to) {
+    return false;
+  }
+  const auto is_whole = [](const Tensor& x, const Allocation& a) {
+    return x.is_contiguous() && static_cast<size_t>(x.bytes()) == a.bytes;
+  };
+  Allocation& giver = source->second;
+  Allocation& taker = to->second;
+  // The node that is being walked is nodes_.size(): if it is the giver's first, no other needs it.
+  if (giver.first_node != nodes_.size() || giver.is_leaf || taker.is_leaf || taker.twin.defined() ||
+      giver.dtype != taker.dtype || giver.bytes != taker.bytes || !is_whole(from, giver) ||
+      !is_whole(t, taker)) {
+    return false;
+  }
+  taker.twin = std::exchange(giver.twin, Tensor());
+  return true;
+}
+
 void Tape::release(const std::byte* base) {
   Allocation& allocation = allocations_.at(base);
   if (!allocation.is_leaf && allocation.twin.defined()) {

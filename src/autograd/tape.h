@@ -5,6 +5,7 @@
 #include <initializer_list>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -72,6 +73,13 @@ class Tape {
   Target target(const Tensor& t);
   // The same, cleared when fresh: for operations that only add.
   Tensor accumulator(const Tensor& t);
+  // Where an operation overwrites the gradients of parts that make up one tensor, each once. Null
+  // where they do not, or where gradients have arrived already.
+  std::optional<std::vector<Tensor>> parts(std::initializer_list<Tensor> whole);
+  // Gives the gradient of `from`, which nothing will ask for again, to t without a copy. False
+  // where that is not possible: t has a gradient, or they are not whole tensors of one size and
+  // type.
+  bool hand_over(const Tensor& from, const Tensor& t);
 
   // Walks back from the gradients that were put into target(…) of some outputs, then forgets all nodes.
   void backward();

@@ -11,13 +11,19 @@ size_t padded(const Tensor& t) {
   return (static_cast<size_t>(t.bytes()) + kDistance - 1) / kDistance * kDistance;
 }
 
-// fn(tensor) for every factor there is.
+// fn(tensor) for every factor there is: in each layer those that read, then those that write.
+// Factors that read the same input (of q, k, v; of gate, up) follow one another so that they can be
+// one matrix.
 template <typename Adapter, typename Fn>
 void each_factor(Adapter& adapter, const Fn& fn) {
   for (auto& layer : adapter.layers) {
     for (auto& pair : layer) {
       if (pair.a.defined()) {
         fn(pair.a);
+      }
+    }
+    for (auto& pair : layer) {
+      if (pair.a.defined()) {
         fn(pair.b);
       }
     }

@@ -33,10 +33,10 @@ class CachedAttention final : public AttentionPath {
                           .table = table,
                           .slots = slots,
                           .k_pages = cache->k(layer),
-                          .v_pages = cache->v(layer)});
-    const Tensor rotated = autograd::rope(g, q, table);
+                          .v_pages = cache->v(layer),
+                          .q = q});
     const Tensor out = g.make(q.dtype(), q.shape());
-    ops::paged_attention(g.ctx, {.q = rotated,
+    ops::paged_attention(g.ctx, {.q = q,
                                  .k_pages = cache->k(layer),
                                  .v_pages = cache->v(layer),
                                  .page_list = page_list,

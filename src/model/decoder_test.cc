@@ -2,6 +2,7 @@
 
 #include <numeric>
 #include <random>
+#include <utility>
 
 #include "src/model/allocation_counter.h"
 #include "src/model/generate.h"
@@ -139,6 +140,21 @@ TEST_P(DecoderTest, OneByOneEqualsAllAtOnceEqualsThePackedPath) {
   const Tensor x = model_.embed(g, make_ints(ctx_, ids, {150}), Dtype::f32);
   const Tensor hidden = model_.run(g, x, path, {});
   expect_near(at_once, row(model_.logits(ctx_, hidden.slice(0, 149, 150)), 0), 2e-4f);
+}
+
+TEST_P(DecoderTest, JoinedMatricesGiveTheSameLogits) {
+  const Llama joined(ctx_, tiny_config(GetParam()), random_weights(tiny_config(GetParam())),
+                     Matrices::joined);
+  const std::vector<int32_t> ids = tokens(70);
+  std::vector<std::vector<float>> rows;
+  for (const Llama* model : {&std::as_const(model_), &joined}) {
+    Decoder d(
+        {.backend = backend_, .compute = backend::Compute::f32, .pool = &pool_, .arena = &arena_},
+        *model, {.cache = Dtype::f32, .cache_tokens = 128});
+    Sequence sequence = d.make_sequence();
+    rows.push_back(row(d.append({.sequence = &sequence, .tokens = ids}), 0));
+  }
+  expect_near(rows[0], rows[1], 1e-5f);
 }
 
 TEST_P(DecoderTest, ARowInABatchHasTheBitsItHasAlone) {

@@ -61,9 +61,9 @@ void add_several(const Graph& g, const Tensor& x, int layer, LoraTarget target, 
                     .out = y});
 }
 
-Tensor project(const Graph& g, const Tensor& x, const Tensor& weight, const Tensor& bias, int layer, LoraTarget target,
-               const Adapters& adapters) {
-  const Tensor y = autograd::linear(g, x, weight, bias);
+// Adds what the adapters make of x for one matrix.
+void adapt(const Graph& g, const Tensor& x, int layer, LoraTarget target, const Adapters& adapters,
+           const Tensor& y) {
   if (adapters.one != nullptr) {
     const LoraPair& pair = adapters.one->pair(layer, target);
     if (pair.a.defined()) {
@@ -72,17 +72,123 @@ Tensor project(const Graph& g, const Tensor& x, const Tensor& weight, const Tens
   } else if (!adapters.several.empty()) {
     add_several(g, x, layer, target, adapters, y);
   }
+}
+
+Tensor project(const Graph& g, const Tensor& x, const Tensor& weight, const Tensor& bias, int layer,
+               LoraTarget target, const Adapters& adapters) {
+  const Tensor y = autograd::linear(g, x, weight, bias);
+  adapt(g, x, layer, target, adapters, y);
   return y;
+}
+
+// Whether each tensor begins where the one before it ends, in one storage.
+bool lie_together(std::span<const Tensor* const> parts) {
+  for (size_t i = 1; i < parts.size(); ++i) {
+    const Tensor& before = *parts[i - 1];
+    if (before.storage() != parts[i]->storage() ||
+        before.raw() + before.bytes() != parts[i]->raw()) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// A tensor of another shape that begins where `first` does.
+Tensor spanning(const Tensor& first, const Shape& shape) {
+  return Tensor(first.storage(), first.dtype(), shape,
+                static_cast<size_t>(first.raw() - first.storage()->data()));
+}
+
+// An adapter's change of neighbouring matrices that read x: where the factors that read lie
+// together too, x is read once for all.
+struct Adapted {
+  LoraTarget target;
+  Tensor y;
+};
+void adapt_together(const Graph& g, const Tensor& x, int layer, std::span<const Adapted> parts,
+                    const Adapters& adapters) {
+  std::vector<const Tensor*> readers;
+  int64_t rows = 0;
+  for (const Adapted& part : parts) {
+    const Tensor* a = adapters.one == nullptr ? nullptr : &adapters.one->pair(layer, part.target).a;
+    if (a != nullptr && a->defined()) {
+      readers.push_back(a);
+      rows += a->dim(0);
+    }
+  }
+  if (readers.size() != parts.size() || !lie_together(readers)) {
+    for (const Adapted& part : parts) {
+      adapt(g, x, layer, part.target, adapters, part.y);
+    }
+    return;
+  }
+  const Tensor low = autograd::linear(g, x, spanning(*readers.front(), {rows, x.dim(1)}), Tensor());
+  int64_t at = 0;
+  for (const Adapted& part : parts) {
+    const LoraPair& pair = adapters.one->pair(layer, part.target);
+    autograd::linear_into(g, low.slice(1, at, at + pair.a.dim(0)), pair.b, adapters.one->scale(),
+                          part.y);
+    at += pair.a.dim(0);
+  }
+}
+
+// One tensor with the rows (or elements) of all parts, on ctx's device, and the parts as views of
+// it; undefined, and nothing moved, where they have no common form.
+Tensor join_rows(const backend::ExecutionContext& ctx, std::initializer_list<Tensor*> list) {
+  const std::vector<Tensor*> parts(list);
+  Shape shape = parts.front()->shape();
+  size_t bytes = 0;
+  shape[0] = 0;
+  for (const Tensor* t : parts) {
+    if (!t->defined() || t->dtype() != parts.front()->dtype() || t->rank() != shape.rank() ||
+        (t->rank() == 2 && t->dim(1) != shape[1])) {
+      return {};
+    }
+    shape[0] += t->dim(0);
+    bytes += static_cast<size_t>(t->bytes());
+  }
+  const Dtype dtype = parts.front()->dtype();
+  if (lie_together({parts.begin(), parts.end()})) {
+    return spanning(*parts.front(), shape);
+  }
+  const Tensor all(ctx.arena->allocator().allocate(bytes), dtype, shape);
+  int64_t row = 0;
+  for (Tensor* t : parts) {
+    const Tensor view = all.slice(0, row, row + t->dim(0));
+    if (t->device() == Device::cpu) {
+      backend::upload(ctx, {t->raw(), static_cast<size_t>(t->bytes())}, view);
+    } else {
+      ops::copy(ctx, {.x = *t, .out = view});
+    }
+    row += t->dim(0);
+    *t = view;
+  }
+  return all;
 }
 
 }  // namespace
 
-Llama::Llama(const backend::ExecutionContext& ctx, ModelConfig config, LlamaWeights weights)
+void Llama::join(const backend::ExecutionContext& ctx) {
+  for (LlamaLayerWeights& w : weights_.layers) {
+    Joined j{.qkv = join_rows(ctx, {&w.q, &w.k, &w.v}),
+             .gate_up = join_rows(ctx, {&w.gate, &w.up})};
+    if (j.qkv.defined() && w.q_bias.defined()) {
+      j.qkv_bias = join_rows(ctx, {&w.q_bias, &w.k_bias, &w.v_bias});
+    }
+    joined_.push_back(std::move(j));
+  }
+}
+
+Llama::Llama(const backend::ExecutionContext& ctx, ModelConfig config, LlamaWeights weights,
+             Matrices matrices)
     : config_(std::move(config)), weights_(std::move(weights)) {
   const bool tied = weights_.lm_head.raw() == weights_.embedding.raw();
   weights_.embedding = backend::to_device(ctx, weights_.embedding);
   weights_.lm_head = tied ? weights_.embedding : backend::to_device(ctx, weights_.lm_head);
   weights_.final_norm = backend::to_device(ctx, weights_.final_norm);
+  if (ctx.device() == Device::cuda || matrices == Matrices::joined) {
+    join(ctx);
+  }
   for (LlamaLayerWeights& layer : weights_.layers) {
     each_tensor(layer, [&](Tensor& t) { t = backend::to_device(ctx, t); });
   }
@@ -96,27 +202,98 @@ Tensor Llama::embed(const Graph& g, const Tensor& ids, Dtype dtype) const {
   return autograd::embedding(g, ids, weights_.embedding, dtype);
 }
 
+bool Llama::is_small_step(const Graph& g, const Tensor& x, const PassOptions& options) const {
+  constexpr int64_t kRows = 8;  // beyond, the kernels that take the norm in have no gain
+  return g.tape == nullptr && g.ctx.device() == Device::cuda && x.dim(0) <= kRows &&
+         options.adapters.one == nullptr && options.adapters.several.empty();
+}
+
+Tensor Llama::gated_step(const Graph& g, const Tensor& x, const LlamaLayerWeights& w) const {
+  const Tensor out = g.make(x.dtype(), {x.dim(0), config_.ffn});
+  ops::norm_swiglu(
+      g.ctx, {.rows = {x, w.ffn_norm, config_.rms_eps}, .gate = w.gate, .up = w.up, .out = out});
+  return out;
+}
+
+Tensor Llama::gated(const Graph& g, int index, const Tensor& x, const PassOptions& options) const {
+  const LlamaLayerWeights& w = weights_.layers[static_cast<size_t>(index)];
+  const Joined* const joined = joined_.empty() ? nullptr : &joined_[static_cast<size_t>(index)];
+  const Tensor ready = autograd::rms_norm(g, x, w.ffn_norm, config_.rms_eps);
+  Tensor gate;
+  Tensor up;
+  if (joined != nullptr && joined->gate_up.defined()) {
+    const Tensor both = autograd::linear(g, ready, joined->gate_up, Tensor());
+    gate = both.slice(1, 0, config_.ffn);
+    up = both.slice(1, config_.ffn, both.dim(1));
+    const Adapted parts[] = {{LoraTarget::gate, gate}, {LoraTarget::up, up}};
+    adapt_together(g, ready, index, parts, options.adapters);
+  } else {
+    gate = project(g, ready, w.gate, Tensor(), index, LoraTarget::gate, options.adapters);
+    up = project(g, ready, w.up, Tensor(), index, LoraTarget::up, options.adapters);
+  }
+  return autograd::swiglu(g, gate, up);
+}
+
 Llama::LayerResult Llama::layer(const Graph& g, int index, const Tensor& x, AttentionPath& path,
-                                const PassOptions& options) const {
+                                const PassOptions& options, Residual residual) const {
   const LlamaLayerWeights& w = weights_.layers[static_cast<size_t>(index)];
   const auto map = [&](const Tensor& in, const Tensor& weight, const Tensor& bias, LoraTarget target) {
     return project(g, in, weight, bias, index, target, options.adapters);
   };
-  const Tensor normed = autograd::rms_norm(g, x, w.attn_norm, config_.rms_eps);
-  Tensor q = map(normed, w.q, w.q_bias, LoraTarget::q).split_axis(1, config_.head_dim);
-  Tensor k = map(normed, w.k, w.k_bias, LoraTarget::k).split_axis(1, config_.head_dim);
-  const Tensor v = map(normed, w.v, w.v_bias, LoraTarget::v).split_axis(1, config_.head_dim);
+  const Joined* const joined = joined_.empty() ? nullptr : &joined_[static_cast<size_t>(index)];
+  const bool is_fused = is_small_step(g, x, options);
+  Tensor q;
+  Tensor k;
+  Tensor v;
+  if (joined != nullptr && joined->qkv.defined()) {
+    const int64_t after_q = config_.q_width();
+    const int64_t after_k = after_q + config_.kv_width();
+    Tensor all;
+    if (is_fused) {
+      all = g.make(x.dtype(), {x.dim(0), joined->qkv.dim(0)});
+      ops::norm_linear(g.ctx, {.rows = {x, w.attn_norm, config_.rms_eps},
+                               .weights = {joined->qkv},
+                               .biases = {joined->qkv_bias},
+                               .outs = {all}});
+    } else {
+      const Tensor normed = autograd::rms_norm(g, x, w.attn_norm, config_.rms_eps);
+      all = autograd::linear(g, normed, joined->qkv, joined->qkv_bias);
+      const Adapted parts[] = {{LoraTarget::q, all.slice(1, 0, after_q)},
+                               {LoraTarget::k, all.slice(1, after_q, after_k)},
+                               {LoraTarget::v, all.slice(1, after_k, all.dim(1))}};
+      adapt_together(g, normed, index, parts, options.adapters);
+    }
+    q = all.slice(1, 0, after_q);
+    k = all.slice(1, after_q, after_k);
+    v = all.slice(1, after_k, all.dim(1));
+  } else {
+    const Tensor normed = autograd::rms_norm(g, x, w.attn_norm, config_.rms_eps);
+    q = map(normed, w.q, w.q_bias, LoraTarget::q);
+    k = map(normed, w.k, w.k_bias, LoraTarget::k);
+    v = map(normed, w.v, w.v_bias, LoraTarget::v);
+  }
+  q = q.split_axis(1, config_.head_dim);
+  k = k.split_axis(1, config_.head_dim);
+  v = v.split_axis(1, config_.head_dim);
   if (config_.has_qk_norm) {
     q = autograd::rms_norm(g, q, w.q_norm, config_.rms_eps);
     k = autograd::rms_norm(g, k, w.k_norm, config_.rms_eps);
   }
   const Tensor attended = path.attend(g, index, q, k, v).merge_last();
-  const Tensor middle = autograd::add(g, x, map(attended, w.o, w.o_bias, LoraTarget::o));
-  const Tensor ready = autograd::rms_norm(g, middle, w.ffn_norm, config_.rms_eps);
-  const Tensor gate = map(ready, w.gate, Tensor(), LoraTarget::gate);
-  const Tensor up = map(ready, w.up, Tensor(), LoraTarget::up);
-  const Tensor inner = autograd::swiglu(g, gate, up);
-  LayerResult out{.x = autograd::add(g, middle, map(inner, w.down, Tensor(), LoraTarget::down))};
+  const auto add_to = [&](const Tensor& stream, const Tensor& in, const Tensor& weight,
+                          const Tensor& bias, LoraTarget target) {
+    if (residual == Residual::fresh) {
+      return autograd::add(g, stream, map(in, weight, bias, target));
+    }
+    ops::linear(
+        g.ctx,
+        {.x = in, .weight = weight, .bias = bias, .write = ops::Write::accumulate, .out = stream});
+    adapt(g, in, index, target, options.adapters, stream);
+    return stream;
+  };
+  const Tensor middle = add_to(x, attended, w.o, w.o_bias, LoraTarget::o);
+  const Tensor inner = is_fused ? gated_step(g, middle, w) : gated(g, index, middle, options);
+  LayerResult out{.x = add_to(middle, inner, w.down, Tensor(), LoraTarget::down)};
   if (LayerKv* kept = path.kept()) {
     out.kept_k = kept->k[static_cast<size_t>(index)];
     out.kept_v = kept->v[static_cast<size_t>(index)];
@@ -154,6 +331,12 @@ Tensor Llama::run_checkpointed(const Graph& g, Tensor x, AttentionPath& path, co
 
 Tensor Llama::run_forward(const Graph& g, Tensor x, AttentionPath& path, const PassOptions& options) const {
   const Tensor results[2] = {g.make(x.dtype(), x.shape()), g.make(x.dtype(), x.shape())};
+  // On a GPU products add to the residual stream themselves: that saves two passes over it a layer.
+  const Residual residual = g.ctx.device() == Device::cuda ? Residual::in_place : Residual::fresh;
+  if (residual == Residual::in_place) {
+    ops::copy(g.ctx, {.x = x, .out = results[0]});  // the caller's stays as it is
+    x = results[0];
+  }
   const Shape kv{path.kept_rows(), config_.kv_heads, config_.head_dim};
   for (int i = 0; i < config_.layers; ++i) {
     Tensor k;
@@ -163,9 +346,11 @@ Tensor Llama::run_forward(const Graph& g, Tensor x, AttentionPath& path, const P
       v = g.make(x.dtype(), kv);
     }
     backend::ArenaScope scope(*g.ctx.arena);
-    const LayerResult out = layer(g, i, x, path, options);
-    x = results[i % 2];
-    ops::copy(g.ctx, {.x = out.x, .out = x});
+    const LayerResult out = layer(g, i, x, path, options, residual);
+    if (residual == Residual::fresh) {
+      x = results[i % 2];
+      ops::copy(g.ctx, {.x = out.x, .out = x});
+    }
     if (path.kept() != nullptr) {
       ops::copy(g.ctx, {.x = out.kept_k, .out = k});
       ops::copy(g.ctx, {.x = out.kept_v, .out = v});

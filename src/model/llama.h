@@ -27,12 +27,19 @@ struct PassOptions {
   Checkpointing checkpointing = Checkpointing::none;
 };
 
+// Whether matrices of a layer that read the same input stand as one.
+enum class Matrices : uint8_t {
+  as_device,  // joined on a GPU; as they were mapped on a CPU
+  joined,     // copied together on any device (for tests)
+};
+
 // Immutable after construction and shared by all passes; the tensors lie on the device it was made for.
 class Llama {
  public:
   // The weights must fit the config (load_llama_weights saw to it). Copies them to ctx's device when
   // that is not the CPU.
-  Llama(const backend::ExecutionContext& ctx, ModelConfig config, LlamaWeights weights);
+  Llama(const backend::ExecutionContext& ctx, ModelConfig config, LlamaWeights weights,
+        Matrices matrices = Matrices::as_device);
 
   const ModelConfig& config() const { return config_; }
   const LlamaWeights& weights() const { return weights_; }
@@ -54,12 +61,29 @@ class Llama {
     Tensor kept_k;  // undefined unless the path keeps rows
     Tensor kept_v;
   };
-  LayerResult layer(const Graph& g, int index, const Tensor& x, AttentionPath& path, const PassOptions& options) const;
+  // Whether a pass is so small that norms run inside the products that read them.
+  bool is_small_step(const Graph& g, const Tensor& x, const PassOptions& options) const;
+  // The feed-forward part up to its gate: with everything, and for such a pass.
+  Tensor gated(const Graph& g, int index, const Tensor& x, const PassOptions& options) const;
+  Tensor gated_step(const Graph& g, const Tensor& x, const LlamaLayerWeights& w) const;
+  // Where a layer's sums go: new tensors, or the residual stream itself (nothing is recorded then).
+  enum class Residual : uint8_t { fresh, in_place };
+  LayerResult layer(const Graph& g, int index, const Tensor& x, AttentionPath& path,
+                    const PassOptions& options, Residual residual = Residual::fresh) const;
   Tensor run_forward(const Graph& g, Tensor x, AttentionPath& path, const PassOptions& options) const;
   Tensor run_checkpointed(const Graph& g, Tensor x, AttentionPath& path, const PassOptions& options) const;
 
+  // Matrices of a layer that read the same input as one, their rows one behind the other: fewer and
+  // larger products. weights_ has views of them. Undefined on a CPU, where matrices stay as mapped.
+  struct Joined {
+    Tensor qkv, qkv_bias;
+    Tensor gate_up;
+  };
+  void join(const backend::ExecutionContext& ctx);
+
   ModelConfig config_;
   LlamaWeights weights_;
+  std::vector<Joined> joined_;
   Tensor inv_freq_;
 };
 

@@ -1,5 +1,6 @@
 #include "src/train/optimizer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -49,34 +50,34 @@ bool continues(const Parameter& before, const Parameter& after) {
          step == distance(before.m, after.m) && step == distance(before.v, after.v);
 }
 
-// fn(run) for stretches of parameters that are stepped over together: flat, named after the first.
-template <typename Fn>
-void each_run(const std::vector<Parameter>& parameters, const Fn& fn) {
-  for (size_t begin = 0; begin < parameters.size();) {
-    size_t last = begin;
-    while (last + 1 < parameters.size() && continues(parameters[last], parameters[last + 1])) {
-      ++last;
+// As given, but those of one storage together, in the order of their addresses.
+std::vector<const Parameter*> by_place(const std::vector<Parameter>& parameters) {
+  std::map<const Storage*, size_t> first;
+  std::vector<std::vector<const Parameter*>> groups;
+  for (const Parameter& p : parameters) {
+    const auto [at, is_new] = first.emplace(p.value.storage().get(), groups.size());
+    if (is_new) {
+      groups.emplace_back();
     }
-    Parameter run = parameters[begin];
-    const Parameter& end = parameters[last];
-    const int64_t n = (end.value.raw() - run.value.raw()) / static_cast<int64_t>(sizeof(float)) +
-                      end.value.numel();
-    for (Tensor* t : {&run.value, &run.grad, &run.m, &run.v}) {
-      *t = begin == last ? flat(*t)
-                         : Tensor(t->storage(), Dtype::f32, {n},
-                                  static_cast<size_t>(t->raw() - t->storage()->data()));
-    }
-    fn(run);
-    begin = last + 1;
+    groups[at->second].push_back(&p);
   }
+  std::vector<const Parameter*> out;
+  for (auto& group : groups) {
+    std::sort(group.begin(), group.end(), [](const Parameter* x, const Parameter* y) {
+      return x->value.raw() < y->value.raw();
+    });
+    out.insert(out.end(), group.begin(), group.end());
+  }
+  return out;
 }
 
-double gradient_norm(const backend::ExecutionContext& ctx, const std::vector<Parameter>& parameters) {
+double gradient_norm(const backend::ExecutionContext& ctx, const std::vector<Parameter>& runs) {
   backend::ArenaScope scope(*ctx.arena);
   const Tensor total = ctx.make(Dtype::f32, {1});
   ops::fill(ctx, {.value = 0, .out = total});
-  each_run(parameters,
-           [&](const Parameter& run) { ops::sum_squares(ctx, {.x = run.grad, .out = total}); });
+  for (const Parameter& run : runs) {
+    ops::sum_squares(ctx, {.x = run.grad, .out = total});
+  }
   float squares = 0;
   backend::download(ctx, total, std::as_writable_bytes(std::span(&squares, 1)));
   return std::sqrt(static_cast<double>(squares));
@@ -107,12 +108,36 @@ std::vector<Parameter> make_parameters(const backend::ExecutionContext& ctx,
   return out;
 }
 
+std::vector<Parameter> runs_of(const std::vector<Parameter>& parameters) {
+  const std::vector<const Parameter*> ordered = by_place(parameters);
+  std::vector<Parameter> runs;
+  for (size_t begin = 0; begin < ordered.size();) {
+    size_t last = begin;
+    while (last + 1 < ordered.size() && continues(*ordered[last], *ordered[last + 1])) {
+      ++last;
+    }
+    Parameter run = *ordered[begin];
+    const Parameter& end = *ordered[last];
+    const int64_t n = (end.value.raw() - run.value.raw()) / static_cast<int64_t>(sizeof(float)) +
+                      end.value.numel();
+    for (Tensor* t : {&run.value, &run.grad, &run.m, &run.v}) {
+      *t = begin == last ? flat(*t)
+                         : Tensor(t->storage(), Dtype::f32, {n},
+                                  static_cast<size_t>(t->raw() - t->storage()->data()));
+    }
+    runs.push_back(std::move(run));
+    begin = last + 1;
+  }
+  return runs;
+}
+
 double adamw_step(const backend::ExecutionContext& ctx, std::vector<Parameter>& parameters, const AdamwOptions& options,
                   float lr, int64_t step, float grad_scale) {
-  const double norm = gradient_norm(ctx, parameters) * grad_scale;
+  const std::vector<Parameter> runs = runs_of(parameters);
+  const double norm = gradient_norm(ctx, runs) * grad_scale;
   if (std::isfinite(norm)) {
     const double clip = options.clip_norm > 0 && norm > options.clip_norm ? options.clip_norm / norm : 1;
-    each_run(parameters, [&](const Parameter& p) {
+    for (const Parameter& p : runs) {
       ops::adamw(ctx, {.param = p.value,
                        .grad = p.grad,
                        .m = p.m,
@@ -124,9 +149,11 @@ double adamw_step(const backend::ExecutionContext& ctx, std::vector<Parameter>& 
                        .weight_decay = options.weight_decay,
                        .step = step,
                        .grad_scale = static_cast<float>(grad_scale * clip)});
-    });
+    }
   }
-  each_run(parameters, [&](const Parameter& p) { ops::fill(ctx, {.value = 0, .out = p.grad}); });
+  for (const Parameter& p : runs) {
+    ops::fill(ctx, {.value = 0, .out = p.grad});
+  }
   return norm;
 }
 

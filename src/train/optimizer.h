@@ -31,6 +31,11 @@ struct NamedTensor {
 std::vector<Parameter> make_parameters(const backend::ExecutionContext& ctx,
                                        const std::vector<NamedTensor>& values);
 
+// Stretches of parameters that lie behind one another in all four storages, each as one flat
+// parameter named after its first: what a step runs over, and what a tape is to watch. In the order
+// of the parameters where they lie apart.
+std::vector<Parameter> runs_of(const std::vector<Parameter>& parameters);
+
 struct AdamwOptions {
   float beta1 = 0.9f;
   float beta2 = 0.95f;

@@ -16,8 +16,9 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 
 class Run {
  public:
-  Run(const backend::ExecutionContext& ctx, FileSystem& fs, TrainingTask& task, const TrainerOptions& options)
-      : ctx_(ctx), fs_(fs), task_(task), options_(options) {
+  Run(const backend::ExecutionContext& ctx, FileSystem& fs, TrainingTask& task,
+      const TrainerOptions& options)
+      : ctx_(ctx), fs_(fs), task_(task), options_(options), runs_(runs_of(task.parameters())) {
     state_.recipe = options.recipe;
     if (!options_.checkpoint.empty()) {
       if (auto found = load_checkpoint(ctx_, fs_, options_.checkpoint, options_.recipe, task_.parameters(), best_)) {
@@ -69,8 +70,8 @@ class Run {
     for (size_t i = 0; i < seeds.size(); i += most) {
       backend::ArenaScope scope(*ctx_.arena);
       autograd::Tape tape(ctx_);
-      for (Parameter& p : task_.parameters()) {
-        tape.watch(p.value, p.grad);
+      for (const Parameter& run : runs_) {
+        tape.watch(run.value, run.grad);
       }
       const LossSum part = task_.micro_batches(
           Graph{ctx_, &tape}, std::span(seeds).subspan(i, std::min(most, seeds.size() - i)));
@@ -136,6 +137,7 @@ class Run {
   FileSystem& fs_;
   TrainingTask& task_;
   const TrainerOptions& options_;
+  std::vector<Parameter> runs_;  // of the task's parameters
   RunState state_;
   std::vector<Tensor> best_;  // host copies, one a parameter; empty before the first evaluation
   Clock::time_point saved_at_ = Clock::now();

@@ -25,6 +25,22 @@ class CudaPass final : public RecordedPass {
   cudaGraphExec_t ready_ = nullptr;
 };
 
+// A recorded pass is inference: no kernel in flight writes a weight when it runs, so products may
+// read theirs before the kernel in front of them is done.
+class SettledWeights {
+ public:
+  explicit SettledWeights(CudaState& state) : state_(state), before_(state.weights_are_settled) {
+    state_.weights_are_settled = true;
+  }
+  ~SettledWeights() { state_.weights_are_settled = before_; }
+  SettledWeights(const SettledWeights&) = delete;
+  SettledWeights& operator=(const SettledWeights&) = delete;
+
+ private:
+  CudaState& state_;
+  bool before_;
+};
+
 }  // namespace
 
 std::unique_ptr<RecordedPass> record_pass(const ExecutionContext& ctx,
@@ -32,6 +48,7 @@ std::unique_ptr<RecordedPass> record_pass(const ExecutionContext& ctx,
   if (ctx.cuda == nullptr) {
     return nullptr;
   }
+  const SettledWeights settled(*ctx.cuda);
   const cudaStream_t stream = ctx.cuda->stream.get();
   cuda_check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "recording a pass");
   cudaGraph_t graph = nullptr;

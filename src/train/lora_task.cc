@@ -26,7 +26,7 @@ void check(const std::vector<TrainingSequence>& sequences, int64_t window) {
   }
 }
 
-// The prefixes of a batch one behind the other, as f32 in the arena.
+// The prefixes of a batch one behind the other, in the arena, as the pass computes.
 model::LayerKv prefixes_of(const backend::ExecutionContext& ctx, std::span<const TrainingSequence* const> batch,
                            const model::ModelConfig& config) {
   int64_t rows = 0;
@@ -39,7 +39,7 @@ model::LayerKv prefixes_of(const backend::ExecutionContext& ctx, std::span<const
   }
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     for (int64_t which = 0; which < 2; ++which) {
-      const Tensor all = ctx.make(Dtype::f32, {rows, config.kv_heads, config.head_dim});
+      const Tensor all = ctx.make(ctx.activations(), {rows, config.kv_heads, config.head_dim});
       int64_t at = 0;
       for (const TrainingSequence* s : batch) {
         if (const int64_t n = s->kv_rows(); n > 0) {

@@ -322,7 +322,7 @@ int run(int argc, char** argv) {
   }
   Plan plan;
   if (options.quick) {
-    plan = {.text_bytes = 20'000, .kills = 6, .kills_a_stage = 3, .arguments = {}};
+    plan = {.text_bytes = 20'000, .kills = 6, .kills_a_stage = 3, .arguments = {"--no-train"}};
   }
   return Bar(std::filesystem::absolute(argv[1]), plan).run(options.sabotage);
 }

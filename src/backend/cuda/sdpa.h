@@ -92,6 +92,7 @@ class SdpaLibrary {
   void run(const SdpaShape& shape, const SdpaCall& call);
 
   size_t plans_made() const noexcept { return plans_.size(); }
+  double seconds_planning() const noexcept { return seconds_planning_; }
   // One line for each shape that was refused: what it is, and why.
   std::vector<std::string> refusals() const;
 
@@ -109,6 +110,7 @@ class SdpaLibrary {
   cudaStream_t stream_;
   void* handle_ = nullptr;  // cudnnHandle_t
   int64_t version_ = 0;
+  double seconds_planning_ = 0;
   std::string why_unavailable_;
   std::unordered_map<SdpaShape, std::unique_ptr<Plan>, Hash> plans_;
 };

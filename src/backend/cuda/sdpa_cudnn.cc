@@ -2,6 +2,7 @@
 //
 // cuDNN is opened with dlopen, so that one binary also runs, without it, where it is not installed.
 #include <bit>
+#include <chrono>
 
 #include <dlfcn.h>
 
@@ -269,9 +270,12 @@ SdpaLibrary::Plan& SdpaLibrary::plan_for(const SdpaShape& shape) {
     plan->why_refused = why_unavailable_;
     return *plan;
   }
+  const auto begin = std::chrono::steady_clock::now();
   const auto graph = Builder(shape).build();
   auto* const handle = static_cast<cudnnHandle_t>(handle_);
   fe::error_t status = graph->build(handle, {fe::HeurMode_t::A});
+  seconds_planning_ +=
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (status.is_bad()) {
     plan->why_refused = status.get_message();
     return *plan;

@@ -25,11 +25,15 @@ struct KernelChoice {
   // Backward passes give the same bits each time; cuDNN's then needs memory and time that grow with
   // the square of the length.
   bool repeatable = true;
+  // The same where keys were copied together first. This and what follows is off until its present
+  // form has passed the conformance tests on a GPU.
+  bool dense_copied = false;
+  // Of decoding: blocks read their first page before the kernel in front is done.
+  bool reads_early = false;
   // Of decoding: the block that finishes last joins the splits of a long cache, instead of a kernel
   // of its own.
-  bool joins_inside = true;
-  // Cross-entropy of narrow models: logits stay in registers, in a kernel of our own. Off until it has
-  // run on a GPU.
+  bool joins_inside = false;
+  // Cross-entropy of narrow models: logits stay in registers, in a kernel of our own.
   bool logits_in_registers = false;
 };
 
@@ -62,7 +66,8 @@ struct CudaState {
   void copy_out(std::byte* host_to, const std::byte* device_from, size_t bytes);
 
   // Set by whoever runs inference: no kernel in flight writes a weight, so products may read theirs
-  // before the kernel in front of them is done.
+  // before the kernel in front of them is done; and the only one that writes a cache is the kv_write of
+  // the rows that a pass appends, so attention may read the pages before them (and its tables) early.
   bool weights_are_settled = false;
   KernelChoice choice;
 

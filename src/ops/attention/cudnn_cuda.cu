@@ -21,8 +21,9 @@ constexpr int kLeastLength =
 // A tile past the last key may be read and multiplied by 0, which must not be 0 · NaN.
 constexpr int kZeroRows = 128;
 constexpr int64_t kMostGatheredBytes = int64_t{8} << 30;
-constexpr int64_t kMostRepeatableBytes = int64_t{4}
-                                         << 30;  // of the workspace of a repeatable backward
+// Of the workspace of a repeatable backward; heads of a lone sequence go in parts that stay below.
+constexpr int64_t kMostRepeatableBytes = int64_t{5} << 30;
+constexpr int64_t kLoneStep = 256;  // plans without tables are made for multiples of it
 
 struct RowDistances {
   int64_t of[backend::kSdpaTensors];
@@ -264,7 +265,7 @@ int tensors_of(SdpaPass pass) {
 SdpaShape shape_of(const backend::KernelChoice& choice, const Pass& p) {
   SdpaShape out{.pass = p.pass,
                 .mask = p.mask,
-                .packed = !(p.lone && choice.dense),
+                .packed = !(p.lone && choice.dense && (choice.dense_copied || !p.keys_apart)),
                 .has_lse = p.has_lse,
                 .repeatable = choice.repeatable,
                 .heads = static_cast<int32_t>(p.q.dim(1)),
@@ -310,7 +311,8 @@ bool offsets_fit(const SdpaShape& shape, const Pass& p) {
 template <class Keys>
 bool prepare(const ExecutionContext& ctx, const Pass& p, const SdpaShape& shape, const Keys& keys,
              Prepared& out) {
-  const int64_t gathered_bytes = (p.key_rows + kZeroRows) * int64_t{shape.kv_heads} * shape.dim * 4;
+  const int64_t width = p.k.dim(-2) * shape.dim;
+  const int64_t gathered_bytes = (p.key_rows + kZeroRows) * width * 4;
   if (!offsets_fit(shape, p) || (p.keys_apart && gathered_bytes > kMostGatheredBytes)) {
     return false;
   }
@@ -321,7 +323,7 @@ bool prepare(const ExecutionContext& ctx, const Pass& p, const SdpaShape& shape,
   }
   out = {.shape = shape, .k = p.k, .v = p.v};
   out.workspace = ctx.make(Dtype::u8, {std::max<int64_t>(workspace_bytes, 1)});
-  if (!shape.packed) {
+  if (!shape.packed && !p.keys_apart) {
     return true;
   }
   const auto count = static_cast<int>(p.sequences);
@@ -334,12 +336,11 @@ bool prepare(const ExecutionContext& ctx, const Pass& p, const SdpaShape& shape,
   }
   launch(ctx, "sdpa_tables", {dim3(1), dim3(256), sizeof(int32_t) * static_cast<size_t>(count)},
          sdpa_tables<Keys>, keys, count, static_cast<int>(shape.sequences), p.skip_rows, group,
-         p.keys_apart, tensors_of(shape.pass), distance, shape.heads,
+         p.keys_apart, tensors_of(shape.pass), distance, static_cast<int>(p.q.dim(1)),
          out.tables.template data<int32_t>(), out.key_begins.template data<int32_t>());
   if (p.keys_apart) {
-    const int64_t width = int64_t{shape.kv_heads} * shape.dim;
-    out.k = ctx.make(Dtype::bf16, {p.key_rows + kZeroRows, shape.kv_heads, shape.dim});
-    out.v = ctx.make(Dtype::bf16, {p.key_rows + kZeroRows, shape.kv_heads, shape.dim});
+    out.k = ctx.make(Dtype::bf16, {p.key_rows + kZeroRows, p.k.dim(-2), shape.dim});
+    out.v = ctx.make(Dtype::bf16, {p.key_rows + kZeroRows, p.k.dim(-2), shape.dim});
     const auto rows_at_once = static_cast<unsigned>(std::clamp<int64_t>(
         p.max_keys, 1, std::max(16, 16 * ctx.cuda->device.multiprocessors / (count + 1))));
     launch(ctx, "gather_keys",
@@ -396,8 +397,8 @@ Pass pass_of(const AttentionArgs& a, SdpaPass pass) {
           .max_keys = int64_t{a.max_length} + a.max_prefix,
           .key_rows = n + sequences * a.max_prefix,
           .keys_apart = prefix,
-          // Plans of lone sequences are made for one length; only such lengths as come again.
-          .lone = sequences == 1 && !prefix && n == a.max_length && a.k.dim(0) == n && n % 256 == 0,
+          .lone = sequences == 1 && n == a.max_length && n % kLoneStep == 0 &&
+                  (prefix ? a.max_prefix % kLoneStep == 0 : a.k.dim(0) == n),
           .has_lse = a.lse.defined(),
           .skip_rows = 0,
           .scale = a.scale};
@@ -445,9 +446,8 @@ bool attention_cudnn(const ExecutionContext& ctx, const AttentionArgs& a) {
 
 bool attention_backward_cudnn(const ExecutionContext& ctx, const AttentionBackwardArgs& b) {
   const AttentionArgs& a = b.forward;
-  const auto adds_16_bytes = [](const Tensor& t) { return heads_aligned(t); };
   if (!wanted(ctx, a) || b.d_out.dtype() != Dtype::bf16 || !heads_aligned(b.d_out) ||
-      !adds_16_bytes(b.d_q) || !adds_16_bytes(b.d_k) || !adds_16_bytes(b.d_v)) {
+      !heads_aligned(b.d_q) || !heads_aligned(b.d_k) || !heads_aligned(b.d_v)) {
     return false;
   }
   backend::ArenaScope scope(*ctx.arena);
@@ -459,13 +459,22 @@ bool attention_backward_cudnn(const ExecutionContext& ctx, const AttentionBackwa
     return write == Write::overwrite && t.dtype() == Dtype::bf16;
   };
   const bool q_direct = direct(b.d_q, b.write_q);
-  const bool keys_direct = !shape.packed && direct(b.d_k, b.write_k) && direct(b.d_v, b.write_v);
+  const bool keys_direct =
+      !shape.packed && !pass.keys_apart && direct(b.d_k, b.write_k) && direct(b.d_v, b.write_v);
   if (q_direct) {
     set_strides(shape, SdpaTensor::d_q, strides_of(b.d_q));
   }
   if (keys_direct) {
     set_strides(shape, SdpaTensor::d_k, strides_of(b.d_k));
     set_strides(shape, SdpaTensor::d_v, strides_of(b.d_v));
+  }
+  int64_t parts = 1;
+  const auto squares = [&] { return shape.heads * shape.max_queries * shape.max_keys * 2; };
+  while (!shape.packed && shape.repeatable && shape.kv_heads % 2 == 0 &&
+         squares() > kMostRepeatableBytes / 10 * 9) {
+    shape.heads /= 2;
+    shape.kv_heads /= 2;
+    parts *= 2;
   }
   Prepared p;
   if (!prepare(ctx, pass, shape, packed_keys(a), p)) {
@@ -488,7 +497,17 @@ bool attention_backward_cudnn(const ExecutionContext& ctx, const AttentionBackwa
   call.lse =
       (p.shape.packed ? a.lse : transposed(ctx, a.lse, n, heads, ctx.make(Dtype::f32, {heads, n})))
           .data<float>();
-  run(ctx, p, call);
+  for (int64_t part = 0; part < parts; ++part) {
+    run(ctx, p, call);
+    for (size_t i = 0; i < call.tensors.size(); ++i) {
+      const auto which = static_cast<SdpaTensor>(i);
+      const bool keyed = which == SdpaTensor::k || which == SdpaTensor::v ||
+                         which == SdpaTensor::d_k || which == SdpaTensor::d_v;
+      call.tensors[i] = static_cast<bf16*>(call.tensors[i]) +
+                        (keyed ? shape.kv_heads : shape.heads) * shape.strides[i].head;
+    }
+    call.lse += shape.heads * n;  // [heads, n]; a packed pass has one part
+  }
   const auto dim = static_cast<int>(a.q.dim(2));
   const auto sequences = static_cast<int>(a.sequences.dim(0));
   if (!q_direct) {
@@ -525,8 +544,9 @@ bool paged_attention_cudnn(const ExecutionContext& ctx, const PagedAttentionArgs
   backend::ArenaScope scope(*ctx.arena);
   const int64_t sequences = a.sequences.dim(0);
   const Shape rows{a.k_pages.dim(0) * a.k_pages.dim(1), a.k_pages.dim(2), a.k_pages.dim(3)};
+  const bool is_first = sequences == 1 && a.max_kv_length == a.max_length;
   const Pass pass{.pass = SdpaPass::forward,
-                  .mask = SdpaMask::causal_from_end,
+                  .mask = is_first ? SdpaMask::causal : SdpaMask::causal_from_end,
                   .q = a.q,
                   .k = a.k_pages.reshape(rows),
                   .v = a.v_pages.reshape(rows),
@@ -536,7 +556,8 @@ bool paged_attention_cudnn(const ExecutionContext& ctx, const PagedAttentionArgs
                   .max_keys = a.max_kv_length,
                   .key_rows = sequences * a.max_kv_length,
                   .keys_apart = true,
-                  .lone = false,
+                  .lone = sequences == 1 && a.q.dim(0) == a.max_length &&
+                          a.max_length % kLoneStep == 0 && a.max_kv_length % kLoneStep == 0,
                   .has_lse = false,
                   .skip_rows = skip_rows,
                   .scale = a.scale};

@@ -27,6 +27,9 @@ struct Decode {
   int splits;      // most of any sequence
   float* partial;  // [sequences, kv_heads, splits, kDecodeRows, dim]: not yet divided by their sums
   float2* peaks;   // [sequences, kv_heads, splits, kDecodeRows]: largest score (log2), sum
+  // Pages of earlier tokens, the tables and the list may be read before the kernel in front is
+  // done.
+  bool settled;
   // Of [sequences, kv_heads], zeros before and after: the block that finds its splits complete
   // joins them. Null: decode_merge does.
   uint32_t* arrivals;
@@ -99,100 +102,57 @@ __device__ bool arrives_last(uint32_t* counter, int count) {
   return last;
 }
 
-constexpr int kMostSplitsOfLane = (kBlocksPerSequence + 31) / 32;
+constexpr int kMergeGroups = 4;  // of splits, that are added apart
 
-// The last block of a key head joins its splits, in their order whoever was last. `shared` holds
-// kWarps · kRows · kDim floats, at least as many as there are splits and rows.
-template <int kDim, int kRows>
-__device__ void join_splits(const Decode& d, const SequenceView& view, int64_t first, int count,
-                            int rows, float* shared) {
-  constexpr int kLanesPerRow = kDim / 4;
-  constexpr int kSets = 32 / kLanesPerRow;  // splits that a warp reads at once
-  __shared__ float totals[kRows];
-  const int warp = threadIdx.x / 32;
-  const int lane = threadIdx.x % 32;
-  const int kv = blockIdx.y;
-  for (int m = warp; m < rows; m += kWarps) {
-    float2 peaks[kMostSplitsOfLane];
-    float peak = -INFINITY;
+// Joining costs the last block a read of all splits: worth it for few of one row.
+constexpr int kMostJoinedSplits = 16;
+
+// The last block of a key head joins the splits of its one query row: the same additions in the
+// same order as decode_merge, so that it does not matter who does it.
+template <int kDim>
+__device__ void join_splits(const Decode& d, const SequenceView& view, int64_t first, int count) {
+  static_assert(kDim == kThreads);
+  __shared__ float scales[kMostJoinedSplits];
+  __shared__ float totals[kMostJoinedSplits];
+  const float* from = d.partial + first * kDecodeRows * kDim + threadIdx.x;
+  float parts[kMostJoinedSplits];
 #pragma unroll
-    for (int j = 0; j < kMostSplitsOfLane; ++j) {
-      const int i = lane + 32 * j;
-      peaks[j] =
-          i < count ? __ldcg(&d.peaks[(first + i) * kDecodeRows + m]) : make_float2(-INFINITY, 0);
-      peak = fmaxf(peak, peaks[j].x);
-    }
+  for (int i = 0; i < kMostJoinedSplits; ++i) {
+    parts[i] = i < count ? __ldcg(from + static_cast<int64_t>(i) * kDecodeRows * kDim) : 0.0f;
+  }
+  if (threadIdx.x < 32) {
+    const bool mine = static_cast<int>(threadIdx.x) < count;
+    const float2 own =
+        mine ? __ldcg(&d.peaks[(first + threadIdx.x) * kDecodeRows]) : make_float2(-INFINITY, 0);
+    float peak = own.x;
 #pragma unroll
     for (int step = 16; step > 0; step /= 2) {
       peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, step));
     }
-    float total = 0;
-#pragma unroll
-    for (int j = 0; j < kMostSplitsOfLane; ++j) {
-      const int i = lane + 32 * j;
-      const float scale = peaks[j].x == -INFINITY ? 0.0f : power_of_two(peaks[j].x - peak);
-      total += peaks[j].y * scale;
-      if (i < count) {
-        shared[i * kRows + m] = scale;
-      }
-    }
-#pragma unroll
-    for (int step = 16; step > 0; step /= 2) {
-      total += __shfl_xor_sync(0xffffffffu, total, step);
-    }
-    if (lane == 0) {
-      totals[m] = total;
+    const float scale = own.x == -INFINITY ? 0.0f : power_of_two(own.x - peak);
+    if (mine) {
+      scales[threadIdx.x] = scale;
+      totals[threadIdx.x] = own.y * scale;
     }
   }
   __syncthreads();
-  const int column = lane % kLanesPerRow * 4;
-  float4 sums[kRows];
+  float groups[kMergeGroups] = {};
 #pragma unroll
-  for (int m = 0; m < kRows; ++m) {
-    sums[m] = make_float4(0, 0, 0, 0);
+  for (int i = 0; i < kMostJoinedSplits; ++i) {
+    float& sum = groups[i % kMergeGroups];
+    sum = i < count ? fmaf(parts[i], scales[i], sum) : sum;
   }
-#pragma unroll 2
-  for (int i = warp * kSets + lane / kLanesPerRow; i < count; i += kWarps * kSets) {
-    const float* from = d.partial + (first + i) * kDecodeRows * kDim + column;
-#pragma unroll
-    for (int m = 0; m < kRows; ++m) {
-      if (m < rows) {
-        const float4 part = __ldcg(reinterpret_cast<const float4*>(from + m * kDim));
-        const float scale = shared[i * kRows + m];
-        sums[m].x = fmaf(part.x, scale, sums[m].x);
-        sums[m].y = fmaf(part.y, scale, sums[m].y);
-        sums[m].z = fmaf(part.z, scale, sums[m].z);
-        sums[m].w = fmaf(part.w, scale, sums[m].w);
-      }
-    }
+  float total = 0;
+  for (int i = 0; i < count; ++i) {
+    total += totals[i];
   }
-  __syncthreads();
+  float sum = groups[0];
 #pragma unroll
-  for (int m = 0; m < kRows; ++m) {
-#pragma unroll
-    for (int step = kLanesPerRow; step < 32; step *= 2) {
-      sums[m].x += __shfl_xor_sync(0xffffffffu, sums[m].x, step);
-      sums[m].y += __shfl_xor_sync(0xffffffffu, sums[m].y, step);
-      sums[m].z += __shfl_xor_sync(0xffffffffu, sums[m].z, step);
-      sums[m].w += __shfl_xor_sync(0xffffffffu, sums[m].w, step);
-    }
-    if (lane < kLanesPerRow) {
-      *reinterpret_cast<float4*>(shared + (warp * kRows + m) * kDim + column) = sums[m];
-    }
+  for (int i = 1; i < kMergeGroups; ++i) {
+    sum += groups[i];
   }
-  __syncthreads();
-  for (int i = threadIdx.x; i < rows * kDim; i += kThreads) {
-    const int m = i / kDim;
-    float sum = 0;
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) {
-      sum += shared[w * kRows * kDim + i];
-    }
-    const int64_t n = view.query_begin + m / d.shape.group;
-    const int head = kv * d.shape.group + m % d.shape.group;
-    d.out[n * d.shape.out.row + head * d.shape.out.head + i % kDim] =
-        __float2bfloat16_rn(sum / totals[m]);
-  }
+  d.out[view.query_begin * d.shape.out.row + blockIdx.y * d.shape.out.head + threadIdx.x] =
+      __float2bfloat16_rn(sum / total);
 }
 
 // Keys and values go from memory to registers, 16 bytes a thread, and meet the queries in the
@@ -207,45 +167,24 @@ __global__ void __launch_bounds__(kThreads) decode_split(const __grid_constant__
   __shared__ float2 warp_peaks[kWarps][kRows];
   __shared__ float warp_scales[kWarps][kRows];
   __shared__ float row_totals[kRows];
-  wait_for_predecessor();
+  if (!d.settled) {
+    wait_for_predecessor();
+  }
   let_successor_start();
   const int s = blockIdx.z;
   const SequenceView view = d.keys.view(s);
-  if (!is_mine(view, d.shape.group)) {
-    return;
-  }
   const int rows = view.length * d.shape.group;
-  if ((kHalves == 1) != (rows <= 8)) {
-    return;
-  }
   const Split split = split_of(d, view, blockIdx.x);
-  if (split.begin >= split.end) {
+  if (!is_mine(view, d.shape.group) || (kHalves == 1) != (rows <= 8) || split.begin >= split.end) {
+    if (d.settled) {
+      wait_for_predecessor();  // a grid that waits for nothing would let its successor run ahead
+    }
     return;
   }
   const int kv = blockIdx.y;
   const int warp = threadIdx.x / 32;
   const int g = threadIdx.x % 32 / 4;
   const int t = threadIdx.x % 4;
-
-  // Row m of the product: query m / group, head m % group of the group.
-  uint32_t q_part[2 * kParts][2 * kHalves];
-#pragma unroll
-  for (int half = 0; half < kHalves; ++half) {
-    const int m = g + 8 * half;
-    const bool inside = m < rows;
-    const int64_t n = view.query_begin + (inside ? m / d.shape.group : 0);
-    const int head = kv * d.shape.group + (inside ? m % d.shape.group : 0);
-    const bf16* row = d.q + n * d.shape.q.row + head * d.shape.q.head + 8 * t;
-#pragma unroll
-    for (int c = 0; c < kParts; ++c) {
-      const uint4 raw =
-          inside ? *reinterpret_cast<const uint4*>(row + c * 32) : make_uint4(0, 0, 0, 0);
-      q_part[2 * c][half] = raw.x;
-      q_part[2 * c][kHalves + half] = raw.y;
-      q_part[2 * c + 1][half] = raw.z;
-      q_part[2 * c + 1][kHalves + half] = raw.w;
-    }
-  }
 
   const int32_t* pages = d.keys.page_list + d.keys.sequence(s).pages_begin;
   const bf16* k_base = d.k + kv * d.keys.k.head + 8 * t;
@@ -282,16 +221,46 @@ __global__ void __launch_bounds__(kThreads) decode_split(const __grid_constant__
     }
   };
 
+  int id = pages[split.begin];
+  int next_id = split.begin + 1 < split.end ? pages[split.begin + 1] : 0;
+  const bool is_old = d.settled && (split.begin + 1) * kPageTokens <= view.count - view.length;
+  if (is_old) {
+    fetch_k(split.begin, id);
+    fetch_v(split.begin, id);
+  }
+  if (d.settled) {
+    wait_for_predecessor();
+  }
+  // Row m of the product: query m / group, head m % group of the group.
+  uint32_t q_part[2 * kParts][2 * kHalves];
+#pragma unroll
+  for (int half = 0; half < kHalves; ++half) {
+    const int m = g + 8 * half;
+    const bool inside = m < rows;
+    const int64_t n = view.query_begin + (inside ? m / d.shape.group : 0);
+    const int head = kv * d.shape.group + (inside ? m % d.shape.group : 0);
+    const bf16* row = d.q + n * d.shape.q.row + head * d.shape.q.head + 8 * t;
+#pragma unroll
+    for (int c = 0; c < kParts; ++c) {
+      const uint4 raw =
+          inside ? *reinterpret_cast<const uint4*>(row + c * 32) : make_uint4(0, 0, 0, 0);
+      q_part[2 * c][half] = raw.x;
+      q_part[2 * c][kHalves + half] = raw.y;
+      q_part[2 * c + 1][half] = raw.z;
+      q_part[2 * c + 1][kHalves + half] = raw.w;
+    }
+  }
+
+  if (!is_old) {
+    fetch_k(split.begin, id);
+    fetch_v(split.begin, id);
+  }
   const float scale2 = d.shape.scale * kLog2e;
   WarpState<kDim, kHalves> state{};
 #pragma unroll
   for (int half = 0; half < kHalves; ++half) {
     state.most[half] = -INFINITY;
   }
-  int id = pages[split.begin];
-  int next_id = split.begin + 1 < split.end ? pages[split.begin + 1] : 0;
-  fetch_k(split.begin, id);
-  fetch_v(split.begin, id);
   const int first_hi = view.first_position + 1;
   const int last_lo = d.keys.lo(view.count - 1);
   for (int page = split.begin; page < split.end; ++page) {
@@ -430,14 +399,15 @@ __global__ void __launch_bounds__(kThreads) decode_split(const __grid_constant__
     return;
   }
   const int64_t all = static_cast<int64_t>(s) * gridDim.y + kv;
-  if (arrives_last(d.arrivals + all, split.count)) {
-    join_splits<kDim, kRows>(d, view, all * d.splits, split.count, rows, warp_sums);
+  if constexpr (kDim == kThreads && kHalves == 1) {
+    if (arrives_last(d.arrivals + all, split.count)) {
+      join_splits<kDim>(d, view, all * d.splits, split.count);
+    }
   }
 }
 
 // Joins the splits of one query row: four groups of kDim threads take every fourth split, and read
 // what they will add before they know the scales.
-constexpr int kMergeGroups = 4;
 constexpr int kMergeAhead = 8;
 
 // Over a block: the largest `peak` of its threads to all of them; `parts` is written.
@@ -563,8 +533,11 @@ void attention_decode(const ExecutionContext& ctx, const PagedAttentionArgs& a) 
   const int64_t blocks = a.sequences.dim(0) * kv_heads * splits;
   const Tensor partial = ctx.make(Dtype::f32, {blocks * kDecodeRows, dim});
   const Tensor peaks = ctx.make(Dtype::f32, {blocks * kDecodeRows, 2});
-  const bool joins_inside = ctx.cuda->choice.joins_inside && splits <= 2 * dim &&
-                            a.sequences.dim(0) * kv_heads <= backend::CudaState::kCounters;
+  // One sequence alone without groups, at heads of 128: else a kernel of its own is faster.
+  const bool joins_inside = ctx.cuda->choice.joins_inside && a.sequences.dim(0) == 1 &&
+                            dim == kThreads && splits <= kMostJoinedSplits &&
+                            a.max_length * a.q.dim(1) == kv_heads &&
+                            kv_heads <= backend::CudaState::kCounters;
   const Decode d{.q = a.q.data<bf16>(),
                  .k = a.k_pages.data<bf16>(),
                  .v = a.v_pages.data<bf16>(),
@@ -581,6 +554,7 @@ void attention_decode(const ExecutionContext& ctx, const PagedAttentionArgs& a) 
                  .splits = splits,
                  .partial = partial.data<float>(),
                  .peaks = reinterpret_cast<float2*>(peaks.raw()),
+                 .settled = ctx.cuda->weights_are_settled && ctx.cuda->choice.reads_early,
                  .arrivals = joins_inside ? ctx.cuda->counters : nullptr};
   if (dim == 128) {
     run<128>(ctx, d, a);

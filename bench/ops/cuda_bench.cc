@@ -238,7 +238,9 @@ int main(int argc, char** argv) {
       bench.next_group();
       group(bench);
     }
-    for (const std::string& why : bench.context().cuda->sdpa().refusals()) {
+    const offbook::backend::SdpaLibrary& sdpa = bench.context().cuda->sdpa();
+    std::printf("cuDNN: %zu plans in %.2f s\n", sdpa.plans_made(), sdpa.seconds_planning());
+    for (const std::string& why : sdpa.refusals()) {
       std::printf("cuDNN refused: %s\n", why.c_str());
     }
     return 0;

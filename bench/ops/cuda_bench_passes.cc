@@ -209,6 +209,8 @@ void run_passes(CudaBench& bench) {
   bench.next_group();
   prefill(bench, kLlama2Decoder, 131072, 16384);
   bench.next_group();
+  prefill(bench, kLlama2Decoder, 131072, 32768);
+  bench.next_group();
 }
 
 }  // namespace offbook::bench

@@ -25,6 +25,7 @@ Engines::Engines(const Shell& shell)
       device_({.name = shell.options.device,
                .threads = shell.options.threads,
                .gpu_memory_bytes = shell.options.gpu_memory_bytes}) {
+  gpu_weights_named(shell_.options.gpu_weights);  // refused before anything is read
   if (!device_.note().empty()) {
     shell_.note("{}", device_.note());
   }

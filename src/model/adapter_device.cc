@@ -33,10 +33,11 @@ void each_factor(Adapter& adapter, const Fn& fn) {
 }  // namespace
 
 LoraAdapter on_device(const backend::ExecutionContext& ctx, const LoraAdapter& adapter) {
+  return ctx.device() == Device::cpu ? adapter : in_one_block(ctx, adapter);
+}
+
+LoraAdapter in_one_block(const backend::ExecutionContext& ctx, const LoraAdapter& adapter) {
   LoraAdapter out = adapter;
-  if (ctx.device() == Device::cpu) {
-    return out;
-  }
   size_t bytes = 0;
   each_factor(adapter, [&](const Tensor& t) { bytes += padded(t); });
   const auto block = ctx.arena->allocator().allocate(std::max(bytes, kDistance));

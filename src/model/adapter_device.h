@@ -9,6 +9,10 @@ namespace offbook::model {
 // over them is then one launch); the adapter itself, sharing its tensors, on the CPU.
 LoraAdapter on_device(const backend::ExecutionContext& ctx, const LoraAdapter& adapter);
 
+// A copy with all factors in one block on ctx's device, those that read the same input next to one
+// another.
+LoraAdapter in_one_block(const backend::ExecutionContext& ctx, const LoraAdapter& adapter);
+
 // Copies of the factors on the CPU; the adapter itself where they lie there. Waits for the device.
 LoraAdapter on_host(const backend::ExecutionContext& ctx, const LoraAdapter& adapter);
 

@@ -43,8 +43,10 @@ CudaDevice open_cuda_device(int index) {
   require_driver(device);
   int count = 0;
   cuda_check(cudaGetDeviceCount(&count), "counting GPUs");
-  OB_REQUIRE(index >= 0 && index < count, Unsupported, "GPU {} was asked for, this machine has {}",
-             index, count);
+  OB_REQUIRE(
+      index >= 0 && index < count, Unsupported,
+      "GPU {} was asked for, this machine has {}, counted from 0; use --device cpu or one of them",
+      index, count);
   cudaDeviceProp properties{};
   cuda_check(cudaGetDeviceProperties(&properties, index), "asking the GPU for its properties");
   device.index = index;

@@ -34,6 +34,14 @@ bool CudaBench::wants(const std::string& name) const {
          });
 }
 
+std::vector<float> CudaBench::values(const Tensor& t) {
+  std::vector<Bf16> raw(static_cast<size_t>(t.numel()));
+  backend::download(context_, t, std::as_writable_bytes(std::span(raw)));
+  std::vector<float> out(raw.size());
+  std::transform(raw.begin(), raw.end(), out.begin(), [](Bf16 x) { return to_float(x); });
+  return out;
+}
+
 Tensor CudaBench::uninitialised(Dtype dtype, const Shape& shape) {
   const int64_t bytes =
       dtype_bytes(dtype, shape[-1]) * (shape.numel() / std::max<int64_t>(shape[-1], 1));

@@ -35,6 +35,8 @@ class CudaBench {
                   const std::function<void()>& body);
   // True for a group of cases too, when a filter is the name of one of them.
   bool wants(const std::string& name) const;
+  // The elements of a bf16 tensor, on the host.
+  std::vector<float> values(const Tensor& t);
 
   // Random tensors on the device: normal values for floats, random blocks with small scales else
   // (whatever the deviation).

@@ -35,6 +35,23 @@ void product(CudaBench& bench, Dtype dtype, int64_t n, int64_t out, int64_t in) 
       });
 }
 
+// Prints how far two ways of computing one thing are apart.
+void print_difference(const std::string& what, const std::vector<float>& a,
+                      const std::vector<float>& b) {
+  double error = 0;
+  double norm = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double d = static_cast<double>(a[i]) - static_cast<double>(b[i]);
+    error += d * d;
+    norm += static_cast<double>(b[i]) * static_cast<double>(b[i]);
+  }
+  std::printf("%-58s NMSE %.3g%s\n", what.c_str(), error / norm, a == b ? ", the same bits" : "");
+}
+
+// What KernelChoice leaves off.
+constexpr backend::KernelChoice kEager{
+    .dense_copied = true, .heads_in_parts = true, .reads_early = true, .joins_inside = true};
+
 struct Choice {
   const char* name;
   backend::KernelChoice choice;
@@ -87,6 +104,15 @@ void attention_case(CudaBench& bench, const Heads& h, int32_t length, int32_t co
     bench.run(name + choice_name + " backward", {.flops = 2.5 * flops},
               [&](int) { ops::attention_backward(bench.context(), b); });
   }
+  const auto gradient = [&](const backend::KernelChoice& choice) {
+    bench.context().cuda->choice = choice;
+    ops::attention_backward(bench.context(), b);
+    return bench.values(b.d_k);
+  };
+  if (length >= 16384) {  // heads in parts
+    print_difference(name + " backward, d_k repeatable against not", gradient(kEager),
+                     gradient({.repeatable = false}));
+  }
   bench.context().cuda->choice = {};
 }
 
@@ -135,8 +161,14 @@ void paged_case(CudaBench& bench, const Heads& h, int32_t rows, int32_t length, 
     ops::paged_attention(bench.context(), a);
   };
   bench.run(name, work, body);
-  bench.context().cuda->choice = {.cudnn = false, .joins_inside = false};
-  bench.run(name + (length == 1 ? ", joined by a kernel" : " own kernels"), work, body);
+  const auto result = [&](const backend::KernelChoice& choice) {
+    bench.context().cuda->choice = choice;
+    body(0);
+    return bench.values(a.out);
+  };
+  print_difference(name + ", both ways", result(kEager), result({.cudnn = false}));
+  bench.context().cuda->choice = length == 1 ? kEager : backend::KernelChoice{.cudnn = false};
+  bench.run(name + (length == 1 ? ", early, joined inside" : " own kernels"), work, body);
   bench.context().cuda->choice = {};
 }
 
@@ -252,8 +284,9 @@ void decode_step(CudaBench& bench, const Decoder& d, Dtype dtype, int32_t kept) 
     finish();
   };
   bench.run(name, {.bytes = bytes}, fused);
-  ctx.cuda->choice.joins_inside = false;
-  bench.run(name + ", joined by a kernel", {.bytes = bytes}, fused);
+  ctx.cuda->choice = kEager;
+  bench.run(name + ", early, joined inside", {.bytes = bytes}, fused);
+  ctx.cuda->choice = {};
   bench.run(name + ", unfused", {.bytes = bytes}, unfused);
   ctx.cuda->choice = {};
 }

@@ -64,6 +64,7 @@ std::vector<Layout> layouts() {
       {"LLaMA-2 heads, 256 alone", 4, 4, 128, packed({256})},
       {"LLaMA-3 heads, 300 and 65", 8, 2, 128, packed({300, 65, 0, 16})},
       {"SmolLM2 heads over a prefix of 200", 9, 3, 64, packed({130, 64, 33}, 200)},
+      {"256 over a prefix of 256", 4, 2, 64, packed({256}, 256)},
       {"full, 150 over 70", 4, 2, 64, packed({150, 20}, 70), Mask::full},
       {"two prefixes in turn",
        4,

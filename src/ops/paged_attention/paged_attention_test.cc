@@ -63,6 +63,8 @@ std::vector<Layout> layouts() {
       {"prefill and decode", 32, 8, 16, {{1, 130}, {40, 40}, {0, 0}, {3, 530}}},
       {"a long chunk beside a token", 4, 4, 128, {{300, 700}, {1, 130}, {40, 40}, {0, 0}}},
       {"a first chunk in groups", 8, 2, 128, {{256, 256}}},
+      {"a later chunk of one sequence", 4, 2, 128, {{256, 768}}},
+      {"a token alone, without groups", 32, 32, 128, {{1, 2000}}},
       {"window 50", 9, 3, 64, {{1, 700}, {70, 200}}, 50},
       {"window 300", 4, 1, 40, {{1, 700}, {270, 600}}, 300},
   };

@@ -33,7 +33,8 @@ constexpr std::array<size_t, 5> kContexts = {0, 512, 2048, 4096, 6144};
 
 struct Flags {
   bars::Options bar;
-  std::string weights = "weights/autocompressor.safetensors", rmt, device = "auto";
+  std::string weights = "models/smollm2-135m-instruct/autocompressor.safetensors", rmt,
+              device = "auto";
   size_t windows = 16;
 };
 

@@ -38,7 +38,7 @@ struct Flags {
 Flags parse(int argc, char** argv) {
   Flags f{.bar = bars::parse(argc, argv)};
   const char* known = std::getenv("OFFBOOK_BEACON");
-  f.weights = known != nullptr ? known : "weights/beacon.safetensors";
+  f.weights = known != nullptr ? known : "models/smollm2-135m-instruct/beacon.safetensors";
   f.windows = f.bar.quick ? 2 : f.windows;
   for (int i = 1; i + 1 < argc; ++i) {
     const std::string name = argv[i];

@@ -148,16 +148,16 @@ Tensor join_rows(const backend::ExecutionContext& ctx, std::initializer_list<Ten
     bytes += static_cast<size_t>(t->bytes());
   }
   const Dtype dtype = parts.front()->dtype();
-  if (lie_together({parts.begin(), parts.end()})) {
-    return spanning(*parts.front(), shape);
-  }
-  const Tensor all(ctx.arena->allocator().allocate(bytes), dtype, shape);
+  // Neighbours in a mapped file lie together on the host: they still have to reach the device.
+  const bool is_whole = lie_together({parts.begin(), parts.end()});
+  const Tensor all = is_whole ? backend::to_device(ctx, spanning(*parts.front(), shape))
+                              : Tensor(ctx.arena->allocator().allocate(bytes), dtype, shape);
   int64_t row = 0;
   for (Tensor* t : parts) {
     const Tensor view = all.slice(0, row, row + t->dim(0));
-    if (t->device() == Device::cpu) {
+    if (!is_whole && t->device() == Device::cpu) {
       backend::upload(ctx, {t->raw(), static_cast<size_t>(t->bytes())}, view);
-    } else {
+    } else if (!is_whole) {
       ops::copy(ctx, {.x = *t, .out = view});
     }
     row += t->dim(0);

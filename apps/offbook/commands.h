@@ -19,6 +19,7 @@ void add_models(CLI::App& app, Shell& shell);
 void add_train_compressor(CLI::App& app, Shell& shell);
 void add_data(CLI::App& app, Shell& shell);  // data build
 void add_evaluate(CLI::App& app, Shell& shell);
+void add_bench(CLI::App& app, Shell& shell);
 void add_completion(CLI::App& app, Shell& shell);
 
 // A command with its one line of help and its examples, which runs `run` when it is asked for.

@@ -18,7 +18,7 @@ void add_global_options(CLI::App& app, Options& o) {
   app.add_option("--encoder", o.encoder, "sentence encoder: a name in --models, or a path")
       ->capture_default_str();
   app.add_option("--chat-template", o.chat_template, "chat form, where the model's is not known");
-  app.add_option("--device", o.device, "auto, cpu, reference, cuda or cuda:N")
+  app.add_option("--device", o.device, "auto, cpu, avx2, reference, cuda or cuda:N")
       ->capture_default_str();
   app.add_option("--gpu-memory", o.gpu_memory_bytes,
                  "most GPU memory to take, as 8GiB; 0: what is free")
@@ -55,7 +55,8 @@ int run(int argc, char** argv) {
   add_global_options(app, shell.options);
   for (const auto add :
        {add_learn, add_train, add_ask, add_search, add_corpora, add_status, add_inspect, add_check,
-        add_transfer, add_models, add_train_compressor, add_data, add_evaluate, add_completion}) {
+        add_transfer, add_models, add_train_compressor, add_data, add_evaluate,
+        add_bench, add_completion}) {
     add(app, shell);
   }
   app.footer(

@@ -31,6 +31,10 @@ TEST(ComputeDevice, AutoAlwaysFindsSomething) {
   EXPECT_FALSE(device.description().empty());
 }
 
+TEST(ComputeDevice, TheSmallerInstructionSetCanBeAskedFor) {
+  EXPECT_EQ(ComputeDevice({.name = "avx2", .threads = 1}).backend(), Backend::cpu_avx2);
+}
+
 TEST(ComputeDevice, AGpuByNameIsNeverReplacedByTheCpu) {
   if (ComputeDevice({.threads = 1}).is_gpu()) {
     EXPECT_EQ(code_of("cuda:4096"), ErrorCode::Unsupported);

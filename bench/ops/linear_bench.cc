@@ -8,6 +8,7 @@
 #include "src/ops/cross_entropy/cross_entropy.h"
 #include "src/ops/linear/linear.h"
 #include "src/ops/lora/lora.h"
+#include "src/ops/packed_linear/packed_linear.h"
 
 namespace offbook::ops {
 namespace {
@@ -69,6 +70,21 @@ void run_linear(benchmark::State& state, Dtype dtype, const Sizes& s, int thread
   size_t next = 0;
   for (auto _ : state) {
     linear(ctx.get(), {.x = x, .weight = weights[next++ % weights.size()], .out = out});
+  }
+  report(state, 2.0 * static_cast<double>(s.n * s.in * s.out), weights[0].bytes());
+}
+
+void run_packed(benchmark::State& state, Dtype dtype, const Sizes& s, int threads) {
+  const Context ctx(threads, Compute::bf16);
+  std::vector<PackedMatrix> weights;
+  for (const Tensor& weight : copies(dtype, s)) {
+    weights.push_back(pack_rows(*ctx.get().pool, std::array{weight}));
+  }
+  const Tensor x = filled(Dtype::f32, {s.n, s.in});
+  const Tensor out = Tensor::empty(Dtype::f32, {s.n, s.out});
+  size_t next = 0;
+  for (auto _ : state) {
+    packed_linear(ctx.get(), {.x = x, .matrix = &weights[next++ % weights.size()], .out = out});
   }
   report(state, 2.0 * static_cast<double>(s.n * s.in * s.out), weights[0].bytes());
 }
@@ -137,6 +153,9 @@ void register_shape(int64_t in, int64_t out, int threads) {
     for (const Dtype dtype : {Dtype::q4_1, Dtype::q8_0, Dtype::bf16}) {
       benchmark::RegisterBenchmark(name("linear", dtype, s, threads).c_str(), [=](auto& state) {
         run_linear(state, dtype, s, threads, Compute::bf16);
+      });
+      benchmark::RegisterBenchmark(name("packed", dtype, s, threads).c_str(), [=](auto& state) {
+        run_packed(state, dtype, s, threads);
       });
     }
     benchmark::RegisterBenchmark(

@@ -1,0 +1,141 @@
+// Panels times many rows: bound by arithmetic. Panels are decoded once for all rows, to bf16 pairs
+// on AVX-512 and to floats on AVX2; then tiles of the product stay in registers. Include after
+// isa_begin.h.
+#pragma once
+#include "src/ops/packed_linear/few_rows_cpu.h"
+
+namespace offbook::ops::OB_ISA {
+
+#if defined(OB_ISA_AVX512)
+constexpr int kStepValues = 2;  // values of a row that one instruction multiplies
+constexpr int kTileRows = 12;   // × 2 vectors: 24 sums, 2 of the panels, 1 of x; 32 registers
+constexpr int kTilePanels = 2;
+#else
+constexpr int kStepValues = 1;
+constexpr int kTileRows = 6;  // × 2 vectors: 12 sums, 2 of the panel, 1 of x; 16 registers
+constexpr int kTilePanels = 1;
+#endif
+constexpr int kTileVecs = 2;
+static_assert(kTileVecs * Vec::kLanes == kTilePanels * kPanelRows);
+
+// Bytes of a decoded panel: [in / kStepValues, 16, kStepValues] factors.
+inline int64_t decoded_bytes(int64_t cols) {
+  return cols * kPanelRows * static_cast<int64_t>(sizeof(Factor));
+}
+
+// A panel of bf16 as factors.
+inline void decode_plain_panel(const std::byte* panel, int64_t cols, Factor* to) {
+#if defined(OB_ISA_AVX512)
+  std::memcpy(to, panel, static_cast<size_t>(decoded_bytes(cols)));
+#else
+  for (int64_t i = 0; i < cols; i += 2) {
+    for (int side = 0; side < kSides; ++side) {
+      const Ints w = load_ints(panel + i / 2 * 64 + side * static_cast<int>(sizeof(Ints)));
+      float* at = to + i * kPanelRows + side * Vec::kLanes;
+      store(at, Vec{_mm256_castsi256_ps(_mm256_slli_epi32(w, 16))});
+      store(at + kPanelRows, Vec{_mm256_castsi256_ps(_mm256_and_si256(
+                                 w, _mm256_set1_epi32(static_cast<int>(0xffff0000u))))});
+    }
+  }
+#endif
+}
+
+// Decodes a panel of `cols` quantised values a row.
+template <typename F>
+inline void decode_panel(const std::byte* panel, int32_t offset, int64_t cols, Factor* to) {
+#if defined(OB_ISA_AVX512)
+  // Pairs (low, high) of 16 rows from 16 low and 16 high values.
+  const __m512i pairs = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
+                                         8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+#endif
+  for (int64_t g = 0; g < cols / kPanelGroup; ++g, panel += F::group_bytes) {
+    for (int side = 0; side < kSides; ++side) {
+      for (int step = 0; step < 8; ++step) {
+        const Ints w = step_of<F>(panel, step, side);
+        const Vec scale = scale_of<F>(panel, F::has_halves ? step / 4 : 0, side);
+        Vec minimum;
+        if constexpr (F::has_minimum) {
+          minimum = minimum_of<F>(panel, side);
+        } else {
+          minimum = scale * splat(static_cast<float>(-offset));
+        }
+        Vec v[4];
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) {
+          v[i] = fma(low_byte_as_float(shifted(w, 8 * i)), scale, minimum);
+        }
+        Factor* at = to + (g * 32 + step * 4) * kPanelRows;
+#if defined(OB_ISA_AVX512)
+        for (int i = 0; i < 4; i += 2) {
+          const __m512i both = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(v[i + 1].v, v[i].v));
+          _mm512_storeu_si512(at + i * kPanelRows, _mm512_permutexvar_epi16(pairs, both));
+        }
+#else
+        for (int i = 0; i < 4; ++i) {
+          store(at + i * kPanelRows + side * Vec::kLanes, v[i]);
+        }
+#endif
+      }
+    }
+  }
+}
+
+// out[r][kTilePanels · 16] = rows of x · decoded panels.
+template <int R>
+inline void multiply_tile(const Factor* x, int64_t x_step, const Factor* panels, int64_t cols,
+                          float (*out)[kTilePanels * kPanelRows]) {
+  Vec acc[R][kTileVecs];
+#pragma GCC unroll 12
+  for (int r = 0; r < R; ++r) {
+    acc[r][0] = zero();
+    acc[r][1] = zero();
+  }
+#if defined(OB_ISA_AVX512)
+  const Factor* second = panels + cols * kPanelRows;
+  for (int64_t i = 0; i < cols; i += kStepValues) {
+    const auto b0 = reinterpret_cast<__m512bh>(_mm512_loadu_si512(panels + i * kPanelRows));
+    const auto b1 = reinterpret_cast<__m512bh>(_mm512_loadu_si512(second + i * kPanelRows));
+#pragma GCC unroll 12
+    for (int r = 0; r < R; ++r) {
+      int32_t pair;
+      std::memcpy(&pair, x + r * x_step + i, 4);
+      const auto a = reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
+      acc[r][0].v = _mm512_dpbf16_ps(acc[r][0].v, a, b0);
+      acc[r][1].v = _mm512_dpbf16_ps(acc[r][1].v, a, b1);
+    }
+  }
+#else
+  for (int64_t i = 0; i < cols; ++i) {
+    const Vec b0 = load(panels + i * kPanelRows);
+    const Vec b1 = load(panels + i * kPanelRows + Vec::kLanes);
+#pragma GCC unroll 6
+    for (int r = 0; r < R; ++r) {
+      const Vec a = splat(x[r * x_step + i]);
+      acc[r][0] = fma(a, b0, acc[r][0]);
+      acc[r][1] = fma(a, b1, acc[r][1]);
+    }
+  }
+#endif
+#pragma GCC unroll 12
+  for (int r = 0; r < R; ++r) {
+    store(out[r], acc[r][0]);
+    store(out[r] + Vec::kLanes, acc[r][1]);
+  }
+}
+
+// multiply_tile for 1…kTileRows rows: whole tiles, then halves, then single rows.
+inline void multiply_rows(int64_t rows, const Factor* x, int64_t x_step, const Factor* panels,
+                          int64_t cols, float (*out)[kTilePanels * kPanelRows]) {
+  constexpr int kSome = kTileRows / 3;
+  if (rows == kTileRows) {
+    return multiply_tile<kTileRows>(x, x_step, panels, cols, out);
+  }
+  for (; rows >= kSome; rows -= kSome, x += kSome * x_step, out += kSome) {
+    multiply_tile<kSome>(x, x_step, panels, cols, out);
+  }
+  for (; rows > 0; --rows, x += x_step, ++out) {
+    multiply_tile<1>(x, x_step, panels, cols, out);
+  }
+}
+
+}  // namespace offbook::ops::OB_ISA

@@ -1,0 +1,281 @@
+#include <cmath>
+
+#include "src/ops/dispatch.h"
+#include "src/ops/packed_linear/packed_linear.h"
+#include "src/ops/tiles.h"
+
+// Plain x86-64 above, vectors below; the comments keep clang-format from sorting across.
+#include "src/backend/cpu/isa_begin.h"
+//
+#include "src/ops/packed_linear/few_rows_cpu.h"
+#include "src/ops/packed_linear/many_rows_cpu.h"
+
+// Compiled with -ffp-contract=off, so that every number of rows rounds alike.
+namespace offbook::ops::OB_ISA {
+namespace {
+
+constexpr int64_t kRowsPerTask = 16;      // of x that are normalised or converted
+constexpr int64_t kTaskBytes = 64 << 10;  // of weights a task multiplies with few rows: some µs
+constexpr int64_t kPanelsPerTask =
+    4;  // that are decoded for many rows: 74 kB for 576 inputs, in L2
+
+// x of one row, RMS-normalised where there is a norm, to f32 or bf16.
+template <typename T>
+void input_row(const PackedLinearArgs& a, int64_t row, T* to) {
+  const auto* x = reinterpret_cast<const float*>(a.x.row_raw(row));
+  const int64_t dim = a.x.dim(1);
+  if (!a.norm.defined()) {
+    for_lanes(dim, [&](int64_t i, int n) { store_some(to + i, load_some(x + i, n), n); });
+    return;
+  }
+  Vec squares = zero();
+  for_lanes(dim, [&](int64_t i, int n) {
+    const Vec v = load_some(x + i, n);
+    squares = fma(v, v, squares);
+  });
+  const Vec r = splat(1.0f / std::sqrt(sum(squares) / static_cast<float>(dim) + a.eps));
+  const auto* norm = a.norm.data<float>();
+  for_lanes(dim, [&](int64_t i, int n) {
+    store_some(to + i, load_some(x + i, n) * r * load_some(norm + i, n), n);
+  });
+}
+
+Vec silu(Vec x) {
+  return x / (splat(1.0f) + exp(zero() - x));
+}
+
+// Writes the products of one row with the 16 weight rows of a panel; for SwiGLU with two panels.
+void write(const PackedLinearArgs& a, int64_t row, int64_t panel, const float* products,
+           const float* up) {
+  float* to = reinterpret_cast<float*>(a.out.row_raw(row)) +
+              (up != nullptr ? panel / 2 : panel) * kPanelRows;
+  for (int i = 0; i < kPanelRows; i += Vec::kLanes) {
+    Vec v = load(products + i);
+    if (up != nullptr) {
+      v = silu(v) * load(up + i);
+    }
+    if (a.bias.defined()) {
+      v = v + load(a.bias.data<float>() + panel * kPanelRows + i);
+    }
+    if (a.write == Write::accumulate) {
+      v = v + load(to + i);
+    }
+    store(to + i, v);
+  }
+}
+
+// A run of panels of one part: `first` counts them in the whole matrix.
+struct Run {
+  const PackedPart* part;
+  int64_t begin;  // in the part
+  int64_t end;
+  int64_t first;
+};
+
+// Cuts all parts into runs of `panels` (even) and calls fn(run, scratch) for each on the pool's
+// threads.
+template <typename Fn>
+void for_runs(const ExecutionContext& ctx, const PackedMatrix& w, int64_t panels,
+              int64_t scratch_bytes, const Fn& fn) {
+  int64_t tasks = 0;
+  for (const PackedPart& part : w.parts) {
+    tasks += (part.panels.dim(0) + panels - 1) / panels;
+  }
+  for_tiles(ctx, tasks, scratch_bytes, [&](int64_t task, std::byte* scratch) {
+    int64_t first = 0;
+    for (const PackedPart& part : w.parts) {
+      const int64_t all = part.panels.dim(0);
+      const int64_t here = (all + panels - 1) / panels;
+      if (task < here) {
+        const int64_t begin = task * panels;
+        fn(Run{&part, begin, std::min(begin + panels, all), first + begin}, scratch);
+        return;
+      }
+      task -= here;
+      first += all;
+    }
+  });
+}
+
+Int8Groups quantise(const ExecutionContext& ctx, const PackedLinearArgs& a) {
+  const int64_t n = a.x.dim(0);
+  const int64_t cols = a.x.dim(1);
+  const int64_t groups = cols / kPanelGroup;
+  Int8Groups out{ctx.make(Dtype::i8, {n, cols}), ctx.make(Dtype::i32, {n, groups * 2}),
+                 ctx.make(Dtype::f32, {n, groups}), groups};
+  const Tensor row = ctx.make(Dtype::f32, {n, cols});
+  // On this thread: a row takes about 1 µs, as long as waking another thread.
+  for (int64_t r = 0; r < n; ++r) {
+    auto* x = row.data<float>() + r * cols;
+    input_row(a, r, x);
+    quantise_groups(x, groups, out.values.data<int8_t>() + r * cols,
+                    out.sums.data<int32_t>() + r * groups * 2,
+                    out.scales.data<float>() + r * groups);
+  }
+  return out;
+}
+
+// Calls fn with 1…8 as a constant.
+template <typename Fn>
+inline void with_count(int64_t rows, const Fn& fn) {
+  switch (rows) {
+    case 1:
+      return fn(std::integral_constant<int, 1>{});
+    case 2:
+      return fn(std::integral_constant<int, 2>{});
+    case 3:
+      return fn(std::integral_constant<int, 3>{});
+    case 4:
+      return fn(std::integral_constant<int, 4>{});
+    case 5:
+      return fn(std::integral_constant<int, 5>{});
+    case 6:
+      return fn(std::integral_constant<int, 6>{});
+    case 7:
+      return fn(std::integral_constant<int, 7>{});
+    default:
+      return fn(std::integral_constant<int, 8>{});
+  }
+}
+
+// x as factors of bf16 panels, normalised where there is a norm; on the pool's threads where it
+// pays.
+Tensor factor_rows(const ExecutionContext& ctx, const PackedLinearArgs& a) {
+  const int64_t cols = a.x.dim(1);
+  constexpr Dtype kFactor = std::is_same_v<Factor, Bf16> ? Dtype::bf16 : Dtype::f32;
+  const Tensor x = ctx.make(kFactor, {a.x.dim(0), cols});
+  ctx.pool->parallel_for(a.x.dim(0), kRowsPerTask, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      input_row(a, r, reinterpret_cast<Factor*>(x.raw()) + r * cols);
+    }
+  });
+  return x;
+}
+
+// Rows of x as both kinds of parts take them; only those that are there.
+struct FewRows {
+  Int8Groups quantised;
+  Tensor plain;
+};
+
+// sums[r] = row r · the rows of a panel.
+template <int R>
+void panel_products(const PackedPart& part, int64_t panel, const FewRows& x, int64_t cols,
+                    float (*sums)[kPanelRows]) {
+  with_form(part.form, [&](auto form) {
+    using F = decltype(form);
+    if constexpr (F::is_plain) {
+      plain_panel_times_rows<R>(part.panels.row_raw(panel), cols,
+                                reinterpret_cast<const Factor*>(x.plain.raw()), sums);
+    } else {
+      panel_times_rows<F, R>(part.panels.row_raw(panel), part.form.offset, x.quantised, sums);
+    }
+  });
+}
+
+void multiply_few(const ExecutionContext& ctx, const PackedLinearArgs& a) {
+  backend::ArenaScope scope(*ctx.arena);
+  const int64_t n = a.x.dim(0);
+  FewRows x;
+  for (const PackedPart& part : a.matrix->parts) {
+    if (part.form.is_plain && !x.plain.defined()) {
+      x.plain = factor_rows(ctx, a);
+    } else if (!part.form.is_plain && !x.quantised.values.defined()) {
+      x.quantised = quantise(ctx, a);
+    }
+  }
+  const int64_t stride = a.end == PackedEnd::swiglu ? 2 : 1;
+  const int64_t panel_bytes = a.matrix->parts[0].panels.dim(1);
+  const int64_t panels = std::max<int64_t>(1, kTaskBytes / panel_bytes / 2) * 2;
+  for_runs(ctx, *a.matrix, panels, 0, [&](const Run& run, std::byte*) {
+    with_count(n, [&](auto count) {
+      float sums[2][kFewRows][kPanelRows];
+      for (int64_t p = run.begin; p < run.end; p += stride) {
+        for (int64_t i = 0; i < stride; ++i) {
+          panel_products<count.value>(*run.part, p + i, x, a.matrix->cols, sums[i]);
+        }
+        for (int64_t r = 0; r < n; ++r) {
+          write(a, r, run.first + p - run.begin, sums[0][r], stride == 2 ? sums[1][r] : nullptr);
+        }
+      }
+    });
+  });
+}
+
+// The panels of a run as factors: in place where they are, with a whole tile of panels behind the
+// last.
+const Factor* run_factors(const Run& run, int64_t cols, std::byte* scratch) {
+  const int64_t panels = run.end - run.begin;
+  if (run.part->form.is_plain && std::is_same_v<Factor, Bf16> && panels % kTilePanels == 0) {
+    return reinterpret_cast<const Factor*>(run.part->panels.row_raw(run.begin));
+  }
+  auto* to = reinterpret_cast<Factor*>(scratch);
+  with_form(run.part->form, [&](auto form) {
+    using F = decltype(form);
+    for (int64_t p = 0; p < panels; ++p) {
+      const std::byte* panel = run.part->panels.row_raw(run.begin + p);
+      if constexpr (F::is_plain) {
+        decode_plain_panel(panel, cols, to + p * cols * kPanelRows);
+      } else {
+        decode_panel<F>(panel, run.part->form.offset, cols, to + p * cols * kPanelRows);
+      }
+    }
+  });
+  return to;
+}
+
+// Multiplies the panels of a run with all rows.
+void multiply_run(const PackedLinearArgs& a, const Tensor& x, const Run& run, std::byte* scratch) {
+  const int64_t cols = a.matrix->cols;
+  const Factor* panels = run_factors(run, cols, scratch);
+  const bool is_gated = a.end == PackedEnd::swiglu;
+  const auto* factors = reinterpret_cast<const Factor*>(x.raw());
+  float tile[kTileRows][kTilePanels * kPanelRows];
+  float gates[kTileRows][kPanelRows];
+  for (int64_t row = 0; row < a.x.dim(0); row += kTileRows) {
+    const int64_t rows = std::min<int64_t>(kTileRows, a.x.dim(0) - row);
+    for (int64_t p = run.begin; p < run.end; p += kTilePanels) {
+      multiply_rows(rows, factors + row * cols, cols, panels + (p - run.begin) * cols * kPanelRows,
+                    cols, tile);
+      const int64_t panel = run.first + p - run.begin;
+      for (int64_t r = 0; r < rows; ++r) {
+        if constexpr (kTilePanels == 2) {
+          if (is_gated) {
+            write(a, row + r, panel, tile[r], tile[r] + kPanelRows);
+          } else {
+            write(a, row + r, panel, tile[r], nullptr);
+            if (p + 1 < run.end) {
+              write(a, row + r, panel + 1, tile[r] + kPanelRows, nullptr);
+            }
+          }
+        } else if (!is_gated) {
+          write(a, row + r, panel, tile[r], nullptr);
+        } else if (p % 2 == 0) {
+          std::copy(tile[r], tile[r] + kPanelRows, gates[r]);
+        } else {
+          write(a, row + r, panel - 1, gates[r], tile[r]);
+        }
+      }
+    }
+  }
+}
+
+void multiply_many(const ExecutionContext& ctx, const PackedLinearArgs& a) {
+  backend::ArenaScope scope(*ctx.arena);
+  const Tensor x = factor_rows(ctx, a);
+  for_runs(ctx, *a.matrix, kPanelsPerTask, kPanelsPerTask * decoded_bytes(a.matrix->cols),
+           [&](const Run& run, std::byte* scratch) { multiply_run(a, x, run, scratch); });
+}
+
+}  // namespace
+
+void packed_linear(const ExecutionContext& ctx, const PackedLinearArgs& a) {
+  if (a.x.dim(0) == 0) {
+    return;
+  }
+  a.x.dim(0) <= kFewRows ? multiply_few(ctx, a) : multiply_many(ctx, a);
+}
+
+}  // namespace offbook::ops::OB_ISA
+
+#include "src/backend/cpu/isa_end.h"

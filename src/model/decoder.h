@@ -18,7 +18,8 @@ struct Append {
   std::span<const int32_t> tokens;
   Tensor soft_tokens;  // [n, hidden] f32 or bf16 on the CPU, instead of tokens
   const LoraAdapter* adapter = nullptr;
-  bool wants_logits = true;  // of its last row
+  bool wants_logits = true;  // of its last rows:
+  int32_t logit_rows = 1;    // how many; more than one only where all appends fit one pass
 };
 
 // Owns the memory of passes: the arena, the key/value cache and what a step needs, so that a decode
@@ -43,8 +44,8 @@ class Decoder {
 
   Sequence make_sequence() { return Sequence(cache_); }
 
-  // Runs the appends through the model. Returns f32 [n, vocab] logits, a row for each append that wants
-  // them, in order; valid until the next call. Long appends run in several passes. InvalidArgument:
+  // Runs the appends through the model. Returns f32 [n, vocab] logits, logit_rows for each append that
+  // wants them, in order; valid until the next call. Long appends run in several passes. InvalidArgument:
   // empty appends, positions beyond the model's window; OutOfMemory: cache full (nothing is appended).
   Tensor append(std::span<const Append> appends);
   Tensor append(const Append& one) { return append(std::span(&one, 1)); }

@@ -1,5 +1,7 @@
 #include "src/model/language_model.h"
 
+#include <functional>
+
 #include "src/backend/transfer.h"
 #include "src/model/import/fingerprint.h"
 #include "src/model/import/tokenizer_source.h"
@@ -56,9 +58,24 @@ bool is_converted(const backend::ExecutionContext& where, const LlamaWeights& we
   return form == GpuWeights::bf16 || bytes_of(weights).as_bf16 <= room / 2;
 }
 
+// Where products take packed weights: the vector backends, unless they must be exact.
+bool is_packed(const backend::ExecutionContext& where) {
+  return where.compute == backend::Compute::bf16 &&
+         (where.backend == backend::Backend::cpu_avx2 ||
+          where.backend == backend::Backend::cpu_avx512);
+}
+
+// Packs weights, or finds them packed.
+using Packing = std::function<std::shared_ptr<const PackedWeights>(const LlamaWeights&)>;
+
 // Weights on the device of `where`, in the form wanted.
-Llama placed(const backend::ExecutionContext& where, const ModelFiles& files, GpuWeights form) {
+Llama placed(const backend::ExecutionContext& where, const ModelFiles& files, GpuWeights form,
+             const Packing& packing) {
   LlamaWeights weights = load_llama_weights(files);
+  if (is_packed(where)) {
+    auto packed = packing(weights);
+    return Llama(where, files.config, std::move(weights), Matrices::as_device, std::move(packed));
+  }
   const bool converts = is_converted(where, weights, form);
   if (where.device() == Device::cuda) {
     const WeightBytes bytes = bytes_of(weights);
@@ -94,7 +111,13 @@ LanguageModel::LanguageModel(FileSystem& fs, const std::filesystem::path& path,
   chat_format_ = options.chat_template.empty() ? text::chat_format_of_template(loaded.chat_template)
                                                : text::chat_format_named(options.chat_template);
   fingerprint_ = model_fingerprint(fs, files_, options.fingerprint_cache);
-  llama_ = std::make_unique<Llama>(placed(where, files_, options.gpu_weights));
+  const Packing packing = [&](const LlamaWeights& weights) {
+    return options.fingerprint_cache
+               ? cached_packed_weights(fs, *options.fingerprint_cache, fingerprint_, *where.pool,
+                                       weights)
+               : pack_weights(*where.pool, weights);
+  };
+  llama_ = std::make_unique<Llama>(placed(where, files_, options.gpu_weights, packing));
 }
 
 Decoder LanguageModel::make_decoder(backend::ThreadPool& pool, int64_t cache_tokens) const {

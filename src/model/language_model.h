@@ -25,7 +25,7 @@ struct LanguageModelOptions {
   GpuWeights gpu_weights = GpuWeights::automatic;
   // A name that chat_format_named() knows, in place of what the model's own template says.
   std::string chat_template;
-  // Where fingerprints are remembered; absent: computed anew (reads all weights).
+  // Where fingerprints and packed weights are remembered; absent: made anew (reads all weights).
   std::optional<std::filesystem::path> fingerprint_cache;
 };
 

@@ -1,6 +1,9 @@
 #include "src/model/llama.h"
 
+#include <algorithm>
+
 #include "src/backend/transfer.h"
+#include "src/ops/packed_linear/packed_linear.h"
 #include "src/ops/registry.h"
 
 namespace offbook::model {
@@ -180,8 +183,8 @@ void Llama::join(const backend::ExecutionContext& ctx) {
 }
 
 Llama::Llama(const backend::ExecutionContext& ctx, ModelConfig config, LlamaWeights weights,
-             Matrices matrices)
-    : config_(std::move(config)), weights_(std::move(weights)) {
+             Matrices matrices, std::shared_ptr<const PackedWeights> packed)
+    : config_(std::move(config)), weights_(std::move(weights)), packed_(std::move(packed)) {
   const bool tied = weights_.lm_head.raw() == weights_.embedding.raw();
   weights_.embedding = backend::to_device(ctx, weights_.embedding);
   weights_.lm_head = tied ? weights_.embedding : backend::to_device(ctx, weights_.lm_head);
@@ -315,7 +318,8 @@ Tensor Llama::run_checkpointed(const Graph& g, Tensor x, AttentionPath& path, co
   if (path.kept() != nullptr) {
     specs.resize(3, {x.dtype(), {path.kept_rows(), config_.kv_heads, config_.head_dim}});
   }
-  for (int i = 0; i < config_.layers; ++i) {
+  const int64_t checkpointed = config_.layers - std::min(options.kept_layers, config_.layers);
+  for (int i = 0; i < checkpointed; ++i) {
     // By value: backward runs after this frame is gone. The path and the adapters outlive backward.
     const auto out = autograd::checkpoint(g, specs, [this, i, x, &path, options](const Graph& inner) {
       const LayerResult r = layer(inner, i, x, path, options);
@@ -325,6 +329,9 @@ Tensor Llama::run_checkpointed(const Graph& g, Tensor x, AttentionPath& path, co
       keep(path, i, out[1], out[2]);
     }
     x = out.front();
+  }
+  for (auto i = static_cast<int>(checkpointed); i < config_.layers; ++i) {
+    x = layer(g, i, x, path, options).x;
   }
   return x;
 }
@@ -360,11 +367,100 @@ Tensor Llama::run_forward(const Graph& g, Tensor x, AttentionPath& path, const P
   return x;
 }
 
+namespace {
+
+// The packed layer joins gate, up and SwiGLU: there is no place between for an adapter.
+bool adapts_gate_or_up(const Adapters& adapters) {
+  const auto adapts = [](const LoraAdapter* a) {
+    return a != nullptr && std::any_of(a->layers.begin(), a->layers.end(), [](const auto& pairs) {
+             return pairs[static_cast<size_t>(LoraTarget::gate)].a.defined() ||
+                    pairs[static_cast<size_t>(LoraTarget::up)].a.defined();
+           });
+  };
+  return std::any_of(adapters.several.begin(), adapters.several.end(), adapts);
+}
+
+}  // namespace
+
+bool Llama::is_packed_pass(const Graph& g, const Tensor& x, const PassOptions& options) const {
+  return packed_ != nullptr && g.tape == nullptr && g.ctx.device() == Device::cpu &&
+         g.ctx.compute == backend::Compute::bf16 && g.ctx.backend != backend::Backend::reference &&
+         x.dtype() == Dtype::f32 && (packed_->is_for_many_rows || x.dim(0) <= ops::kFewRows) &&
+         options.adapters.one == nullptr && !adapts_gate_or_up(options.adapters);
+}
+
+// Adds the layer's results to x in place.
+void Llama::packed_layer(const Graph& g, int index, const Tensor& x, AttentionPath& path,
+                         const PassOptions& options) const {
+  const LlamaLayerWeights& w = weights_.layers[static_cast<size_t>(index)];
+  const PackedLayer& packed = packed_->layers[static_cast<size_t>(index)];
+  const int64_t n = x.dim(0);
+  const bool is_adapted = !options.adapters.several.empty();
+  // Adapters read the normalised input, so then it must be made; else the product makes it as it goes.
+  const Tensor in = is_adapted ? autograd::rms_norm(g, x, w.attn_norm, config_.rms_eps) : x;
+  const Tensor qkv = g.make(Dtype::f32, {n, config_.q_width() + 2 * config_.kv_width()});
+  ops::packed_linear(g.ctx, {.x = in,
+                             .norm = is_adapted ? Tensor() : w.attn_norm,
+                             .eps = config_.rms_eps,
+                             .matrix = &packed.qkv,
+                             .bias = packed.qkv_bias,
+                             .out = qkv});
+  const auto columns = [&](int64_t begin, int64_t width, LoraTarget target) {
+    const Tensor part = qkv.slice(1, begin, begin + width);
+    adapt(g, in, index, target, options.adapters, part);
+    return part.split_axis(1, config_.head_dim);
+  };
+  Tensor q = columns(0, config_.q_width(), LoraTarget::q);
+  Tensor k = columns(config_.q_width(), config_.kv_width(), LoraTarget::k);
+  const Tensor v = columns(config_.q_width() + config_.kv_width(), config_.kv_width(), LoraTarget::v);
+  if (config_.has_qk_norm) {
+    q = autograd::rms_norm(g, q, w.q_norm, config_.rms_eps);
+    k = autograd::rms_norm(g, k, w.k_norm, config_.rms_eps);
+  }
+  const Tensor attended = path.attend(g, index, q, k, v).merge_last();
+  ops::packed_linear(
+      g.ctx, {.x = attended, .matrix = &packed.o, .bias = w.o_bias, .write = ops::Write::accumulate, .out = x});
+  adapt(g, attended, index, LoraTarget::o, options.adapters, x);
+  const Tensor inner = g.make(Dtype::f32, {n, config_.ffn});
+  ops::packed_linear(g.ctx, {.x = x,
+                             .norm = w.ffn_norm,
+                             .eps = config_.rms_eps,
+                             .matrix = &packed.gate_up,
+                             .end = ops::PackedEnd::swiglu,
+                             .out = inner});
+  ops::packed_linear(g.ctx, {.x = inner, .matrix = &packed.down, .write = ops::Write::accumulate, .out = x});
+  adapt(g, inner, index, LoraTarget::down, options.adapters, x);
+}
+
+Tensor Llama::run_packed(const Graph& g, const Tensor& input, AttentionPath& path, const PassOptions& options) const {
+  const Tensor x = g.make(Dtype::f32, input.shape());
+  ops::copy(g.ctx, {.x = input, .out = x});
+  const Shape kv{path.kept_rows(), config_.kv_heads, config_.head_dim};
+  for (int i = 0; i < config_.layers; ++i) {
+    Tensor k;
+    Tensor v;
+    if (path.kept() != nullptr) {
+      k = g.make(x.dtype(), kv);
+      v = g.make(x.dtype(), kv);
+    }
+    backend::ArenaScope scope(*g.ctx.arena);
+    packed_layer(g, i, x, path, options);
+    if (path.kept() != nullptr) {
+      ops::copy(g.ctx, {.x = path.kept()->k[static_cast<size_t>(i)], .out = k});
+      ops::copy(g.ctx, {.x = path.kept()->v[static_cast<size_t>(i)], .out = v});
+      keep(path, i, k, v);
+    }
+  }
+  return x;
+}
+
 Tensor Llama::run(const Graph& g, const Tensor& input, AttentionPath& path, const PassOptions& options) const {
   OB_REQUIRE(input.rank() == 2 && input.dim(1) == config_.hidden, InvalidArgument, "input embeddings are [n, {}], not {}",
              config_.hidden, to_string(input));
   Tensor x = input;
-  if (g.tape == nullptr) {
+  if (is_packed_pass(g, x, options)) {
+    x = run_packed(g, x, path, options);
+  } else if (g.tape == nullptr) {
     x = run_forward(g, x, path, options);
   } else if (options.checkpointing == Checkpointing::per_layer) {
     x = run_checkpointed(g, x, path, options);
@@ -378,8 +474,18 @@ Tensor Llama::run(const Graph& g, const Tensor& input, AttentionPath& path, cons
 
 Tensor Llama::logits(const backend::ExecutionContext& ctx, const Tensor& hidden) const {
   const Tensor out = ctx.make(Dtype::f32, {hidden.dim(0), config_.vocab_size});
+  if (is_packed_pass({ctx}, hidden, {})) {
+    ops::packed_linear(ctx, {.x = hidden, .matrix = &packed_->head, .out = out});
+    return out;
+  }
   ops::linear(ctx, {.x = hidden, .weight = weights_.lm_head, .out = out});
   return out;
+}
+
+int64_t kept_bytes_per_row(const ModelConfig& c, Dtype activations) {
+  // Norms, their inputs, sums; q, k, v, the rotated q and k, the attended; gate, up and their product.
+  const int64_t elements = 6 * c.hidden + 3 * (c.q_width() + c.kv_width()) + 3 * c.ffn;
+  return dtype_bytes(activations, elements);
 }
 
 namespace {

@@ -6,6 +6,7 @@
 #include "src/model/attention_path.h"
 #include "src/model/import/weights.h"
 #include "src/model/import/lora_adapter.h"
+#include "src/model/packed_weights.h"
 
 namespace offbook::model {
 
@@ -25,6 +26,8 @@ enum class Checkpointing : uint8_t {
 struct PassOptions {
   Adapters adapters;
   Checkpointing checkpointing = Checkpointing::none;
+  // With per_layer: only the last layers, this many, keep their activations all the same. Changes no bit.
+  int64_t kept_layers = 0;
 };
 
 // Whether matrices of a layer that read the same input stand as one.
@@ -33,13 +36,16 @@ enum class Matrices : uint8_t {
   joined,     // copied together on any device (for tests)
 };
 
+// Bytes of activations that one row of a pass leaves behind in a layer that is not checkpointed.
+int64_t kept_bytes_per_row(const ModelConfig& config, Dtype activations);
+
 // Immutable after construction and shared by all passes; the tensors lie on the device it was made for.
 class Llama {
  public:
   // The weights must fit the config (load_llama_weights saw to it). Copies them to ctx's device when
-  // that is not the CPU.
+  // that is not the CPU. `packed`: the same weights for passes without a tape on the CPU; may be null.
   Llama(const backend::ExecutionContext& ctx, ModelConfig config, LlamaWeights weights,
-        Matrices matrices = Matrices::as_device);
+        Matrices matrices = Matrices::as_device, std::shared_ptr<const PackedWeights> packed = nullptr);
 
   const ModelConfig& config() const { return config_; }
   const LlamaWeights& weights() const { return weights_; }
@@ -71,6 +77,9 @@ class Llama {
   LayerResult layer(const Graph& g, int index, const Tensor& x, AttentionPath& path,
                     const PassOptions& options, Residual residual = Residual::fresh) const;
   Tensor run_forward(const Graph& g, Tensor x, AttentionPath& path, const PassOptions& options) const;
+  bool is_packed_pass(const Graph& g, const Tensor& x, const PassOptions& options) const;
+  Tensor run_packed(const Graph& g, const Tensor& x, AttentionPath& path, const PassOptions& options) const;
+  void packed_layer(const Graph& g, int index, const Tensor& x, AttentionPath& path, const PassOptions& options) const;
   Tensor run_checkpointed(const Graph& g, Tensor x, AttentionPath& path, const PassOptions& options) const;
 
   // Matrices of a layer that read the same input as one, their rows one behind the other: fewer and
@@ -84,6 +93,7 @@ class Llama {
   ModelConfig config_;
   LlamaWeights weights_;
   std::vector<Joined> joined_;
+  std::shared_ptr<const PackedWeights> packed_;
   Tensor inv_freq_;
 };
 

@@ -5,9 +5,12 @@
 #include <numeric>
 
 #include "src/backend/compute_device.h"
+#include "src/backend/cpu/features.h"
 #include "src/backend/transfer.h"
 #include "src/model/adapter_device.h"
 #include "src/model/attention_path.h"
+#include "src/model/packed_weights.h"
+#include "src/ops/packed_linear/packed_linear.h"
 #include "src/ops/registry.h"
 #include "src/text/tokenizer_files.h"
 
@@ -24,11 +27,41 @@ struct Tokens {
   size_t text;  // index of the caller's text
 };
 
+// A layer's matrices as packed_linear takes them.
+struct PackedBertLayer {
+  ops::PackedMatrix qkv, o, up, down;
+  Tensor qkv_bias;
+};
+
+// Empty where products of the file's own weights are as good (AMX, the reference) or must be exact.
+std::vector<PackedBertLayer> pack(const backend::ExecutionContext& ctx, const BertWeights& weights) {
+  std::vector<PackedBertLayer> out;
+  const bool is_vectorised =
+      ctx.backend == backend::Backend::cpu_avx2 || ctx.backend == backend::Backend::cpu_avx512;
+  if (!is_vectorised || ctx.compute != backend::Compute::bf16 || backend::detect_cpu_features().amx_bf16) {
+    return out;
+  }
+  for (const BertLayerWeights& w : weights.layers) {
+    const std::array qkv{w.q, w.k, w.v};
+    if (!ops::is_packable(qkv) || !ops::is_packable(std::array{w.o}) || !ops::is_packable(std::array{w.up}) ||
+        !ops::is_packable(std::array{w.down})) {
+      return {};
+    }
+    out.push_back({.qkv = ops::pack_rows(*ctx.pool, qkv),
+                   .o = ops::pack_rows(*ctx.pool, std::array{w.o}),
+                   .up = ops::pack_rows(*ctx.pool, std::array{w.up}),
+                   .down = ops::pack_rows(*ctx.pool, std::array{w.down}),
+                   .qkv_bias = joined(w.q_bias, w.k_bias, w.v_bias)});
+  }
+  return out;
+}
+
 }  // namespace
 
 struct SentenceEncoder::Impl {
   EncoderConfig config;
   BertWeights weights;
+  std::vector<PackedBertLayer> packed;  // empty or one a layer
   std::unique_ptr<text::Tokenizer> tokenizer;
   backend::Arena arena;
   backend::ExecutionContext ctx;
@@ -94,21 +127,51 @@ struct SentenceEncoder::Impl {
     return norm(words, types, weights.embedding_norm, weights.embedding_norm_bias);
   }
 
-  Tensor layer(const BertLayerWeights& w, const Tensor& x, const Tensor& sequences, int32_t longest) const {
+  Tensor product(const Tensor& x, const ops::PackedMatrix& weight, const Tensor& bias) const {
+    const Tensor out = ctx.make(Dtype::f32, {x.dim(0), weight.rows});
+    ops::packed_linear(ctx, {.x = x, .matrix = &weight, .bias = bias, .out = out});
+    return out;
+  }
+
+  struct Heads {
+    Tensor q, k, v;  // [n, heads, head_dim]
+  };
+
+  Heads heads(size_t index, const Tensor& x) const {
+    const BertLayerWeights& w = weights.layers[index];
     const int64_t head_dim = config.hidden / config.heads;
+    if (packed.empty()) {
+      return {linear(x, w.q, w.q_bias).split_axis(1, head_dim), linear(x, w.k, w.k_bias).split_axis(1, head_dim),
+              linear(x, w.v, w.v_bias).split_axis(1, head_dim)};
+    }
+    const Tensor all = product(x, packed[index].qkv, packed[index].qkv_bias);
+    const auto part = [&](int64_t i) {
+      return all.slice(1, i * config.hidden, (i + 1) * config.hidden).split_axis(1, head_dim);
+    };
+    return {part(0), part(1), part(2)};
+  }
+
+  Tensor layer(size_t index, const Tensor& x, const Tensor& sequences, int32_t longest) const {
+    const BertLayerWeights& w = weights.layers[index];
+    const int64_t head_dim = config.hidden / config.heads;
+    const bool is_packed = !packed.empty();
     const Tensor attended = ctx.make(Dtype::f32, x.shape());
-    ops::attention(ctx, {.q = linear(x, w.q, w.q_bias).split_axis(1, head_dim),
-                         .k = linear(x, w.k, w.k_bias).split_axis(1, head_dim),
-                         .v = linear(x, w.v, w.v_bias).split_axis(1, head_dim),
+    const Heads h = heads(index, x);
+    ops::attention(ctx, {.q = h.q,
+                         .k = h.k,
+                         .v = h.v,
                          .sequences = sequences,
                          .max_length = longest,
                          .mask = ops::Mask::full,
                          .scale = 1.0f / std::sqrt(static_cast<float>(head_dim)),
                          .out = attended.split_axis(1, head_dim)});
-    const Tensor middle = norm(linear(attended, w.o, w.o_bias), x, w.attn_norm, w.attn_norm_bias);
-    const Tensor inner = linear(middle, w.up, w.up_bias);
+    const Tensor o = is_packed ? product(attended, packed[index].o, w.o_bias) : linear(attended, w.o, w.o_bias);
+    const Tensor middle = norm(o, x, w.attn_norm, w.attn_norm_bias);
+    const Tensor inner = is_packed ? product(middle, packed[index].up, w.up_bias) : linear(middle, w.up, w.up_bias);
     ops::gelu(ctx, {.x = inner, .out = inner});
-    return norm(linear(inner, w.down, w.down_bias), middle, w.ffn_norm, w.ffn_norm_bias);
+    const Tensor down =
+        is_packed ? product(inner, packed[index].down, w.down_bias) : linear(inner, w.down, w.down_bias);
+    return norm(down, middle, w.ffn_norm, w.ffn_norm_bias);
   }
 
   // Encodes a run of token lists in one pass, into the rows of `out` that they name.
@@ -133,8 +196,8 @@ struct SentenceEncoder::Impl {
     const auto texts = static_cast<int64_t>(batch.size());
     const Tensor table = make_ints(ctx, sequences, {texts, ops::kAttentionSequenceFields});
     Tensor x = embed(ids, positions);
-    for (const BertLayerWeights& w : weights.layers) {
-      x = layer(w, x, table, longest);
+    for (size_t i = 0; i < weights.layers.size(); ++i) {
+      x = layer(i, x, table, longest);
     }
     const Tensor vectors = ctx.make(Dtype::f32, {texts, config.hidden});
     ops::segment_mean(ctx, {.x = x, .offsets = make_ints(ctx, offsets, {texts + 1}), .l2_normalise = true, .out = vectors});
@@ -161,6 +224,7 @@ SentenceEncoder::SentenceEncoder(FileSystem& fs, const std::filesystem::path& di
   impl_->weights = load_bert_weights(*SafetensorsModel::open(fs, directory), impl_->config);
   impl_->move_weights();
   impl_->tokenizer = text::load_tokenizer(fs, directory).tokenizer;
+  impl_->packed = pack(impl_->ctx, impl_->weights);
 }
 
 SentenceEncoder::~SentenceEncoder() = default;

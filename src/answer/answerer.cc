@@ -231,6 +231,19 @@ void Answerer::fill_focus(Job& job, int room) {
   }
 }
 
+namespace {
+
+// All tokens that stand in a prompt, which an answer may copy.
+std::vector<int32_t> tokens_of(const Prompt& prompt) {
+  std::vector<int32_t> out;
+  for (const PromptPart& part : prompt) {
+    out.insert(out.end(), part.tokens.begin(), part.tokens.end());
+  }
+  return out;
+}
+
+}  // namespace
+
 void Answerer::generate(Job& job) {
   Stopwatch watch;
   AskResult& result = job.result;
@@ -263,6 +276,7 @@ void Answerer::generate(Job& job) {
                        .stop_tokens = text::chat_stop_ids(model_.tokenizer(), model_.chat_format()),
                        .stop_strings = options.stop_strings,
                        .adapter = adapter,
+                       .lookup = tokens_of(result.prompt),
                        .on_text = options.on_text});
   result.stats.generate_seconds = watch.lap();
   result.stats.generated_tokens = static_cast<int>(generated.tokens.size());

@@ -302,6 +302,54 @@ TEST_P(DecoderTest, SteadyDecodingAllocatesNothing) {
   EXPECT_EQ(d.arena().blocks_allocated(), blocks);
 }
 
+// One letter a token.
+class Letters final : public text::Tokenizer {
+ public:
+  text::Encoding encode(std::string_view, const text::EncodeOptions&) const override { return {}; }
+  void append_bytes(int32_t id, std::string& out) const override { out += static_cast<char>('0' + id); }
+  bool begins_with_space() const noexcept override { return false; }
+  const text::Vocabulary& vocabulary() const noexcept override { return vocabulary_; }
+
+ private:
+  text::Vocabulary vocabulary_{std::vector<std::string>(40, "x"), {}, {}};
+};
+
+TEST_P(DecoderTest, GuessesFromThePromptDoNotChangeTheAnswer) {
+  int32_t passes = 0;
+  int32_t chosen = 0;
+  for (uint32_t seed = 1; seed <= 6; ++seed) {
+    std::vector<int32_t> prompt = tokens(20, seed);
+    const std::vector<int32_t> again = prompt;
+    prompt.insert(prompt.end(), again.begin(), again.end());
+    const auto answer = [&](bool with_guesses, Sequence& s, Decoder& d) {
+      const Tensor logits = d.append({.sequence = &s, .tokens = prompt});
+      return generate(d, Letters(), s, logits,
+                      {.sampling = {.temperature = seed % 2 == 0 ? 0.3f : 0.0f, .seed = seed},
+                       .max_tokens = 90,
+                       .stop_tokens = seed > 4 ? std::vector<int32_t>{5} : std::vector<int32_t>{},
+                       .lookup = with_guesses ? prompt : std::vector<int32_t>{}});
+    };
+    Decoder plain = decoder(Dtype::bf16);
+    Decoder guessing = decoder(Dtype::bf16);
+    Sequence a = plain.make_sequence();
+    Sequence b = guessing.make_sequence();
+    const Generated want = answer(false, a, plain);
+    const Generated got = answer(true, b, guessing);
+    EXPECT_EQ(got.tokens, want.tokens) << seed;
+    EXPECT_EQ(got.text, want.text);
+    EXPECT_EQ(got.reason, want.reason);
+    EXPECT_EQ(b.length(), a.length());
+    EXPECT_EQ(b.next_position(), a.next_position());
+    const int32_t next = 1;
+    EXPECT_EQ(row(plain.append({.sequence = &a, .tokens = std::span(&next, 1)}), 0),
+              row(guessing.append({.sequence = &b, .tokens = std::span(&next, 1)}), 0));
+    EXPECT_LE(got.passes, want.passes);
+    passes += got.passes;
+    chosen += static_cast<int32_t>(got.tokens.size());
+  }
+  EXPECT_LT(passes, chosen);  // a tiny model repeats itself: some guesses are right
+}
+
 TEST_P(DecoderTest, LimitsAreErrorsAndNothingIsAppended) {
   Decoder d = decoder();
   Sequence s = d.make_sequence();

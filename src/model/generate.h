@@ -16,6 +16,10 @@ struct GenerateOptions {
   std::vector<int32_t> stop_tokens;  // end of turn, end of text
   std::vector<std::string> stop_strings;
   const LoraAdapter* adapter = nullptr;
+  // Tokens that the answer may copy, such as the prompt's. With some, what followed the last few tokens
+  // there is tried several tokens a pass (on the CPU, where the rows of a pass have the bits they have
+  // alone): the same answer, sooner where it quotes. Empty: a token a pass.
+  std::vector<int32_t> lookup;
   // Gets each stretch of text as soon as it is certain that no stop string begins in it; returns false
   // to end (Ctrl-C, a client that left). May be empty.
   std::function<bool(std::string_view)> on_text;
@@ -27,6 +31,7 @@ struct Generated {
   std::string text;           // without the stop string
   std::vector<int32_t> tokens;  // that were chosen, without the stop token
   StopReason reason = StopReason::max_tokens;
+  int32_t passes = 0;  // through the model; fewer than tokens where guesses were right
 };
 
 // Decodes until a stop. `logits`: of the last row of the prompt, as Decoder::append gave them

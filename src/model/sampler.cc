@@ -40,8 +40,29 @@ void Sampler::penalise(std::span<const int32_t> recent) {
   }
 }
 
+namespace {
+
+// The first of the highest logits; NaN counts as lowest.
+int32_t likeliest(std::span<const float> logits) {
+  float best = -std::numeric_limits<float>::infinity();
+  int32_t at = -1;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (logits[i] > best) {
+      best = logits[i];
+      at = static_cast<int32_t>(i);
+    }
+  }
+  OB_REQUIRE(at >= 0, InvalidArgument, "no token can be chosen: {} logits, none finite", logits.size());
+  return at;
+}
+
+}  // namespace
+
 int32_t Sampler::sample(std::span<const float> logits, std::span<const int32_t> recent) {
   const float lowest = -std::numeric_limits<float>::infinity();
+  if (options_.temperature == 0 && options_.repetition_penalty == 1) {
+    return likeliest(logits);
+  }
   candidates_.resize(logits.size());
   for (size_t i = 0; i < logits.size(); ++i) {
     candidates_[i] = {std::isnan(logits[i]) ? lowest : logits[i], static_cast<int32_t>(i)};

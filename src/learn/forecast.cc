@@ -138,7 +138,8 @@ StageCost forecast_training(const StudyWork& work, const ModelRates& rates,
           .disk_bytes = static_cast<uint64_t>(parameters * 4 * 5),
           .memory_bytes =
               static_cast<uint64_t>(matrices + rows + parameters * 4 * 5 +
-                                    4.0 * static_cast<double>(config.vocab_size * config.hidden))};
+                                    4.0 * static_cast<double>(config.vocab_size * config.hidden) +
+                                    static_cast<double>(train::LoraTaskOptions{}.kept_bytes))};
 }
 
 namespace {

@@ -28,6 +28,8 @@ struct LoraTaskOptions {
   int32_t micro_batch_tokens = 2048;  // sequences are packed up to this many; one longer runs alone
   model::Checkpointing checkpointing = model::Checkpointing::per_layer;
   Dtype activations = Dtype::f32;
+  // With per_layer: as many layers as fit in here keep their activations instead of running twice.
+  int64_t kept_bytes = int64_t{1} << 30;
 };
 
 // Trains `adapter`'s factors in place on a frozen base whose matrices are plain numbers (dequantised()).

@@ -160,7 +160,6 @@ TEST_F(SmolLm2, LogitsOfDecodingAreNear) {  // int8 activations
                 c.loss_gap);
     EXPECT_LE(c.nmse, 5e-3);
     EXPECT_LE(c.kl, 0.005);
-    EXPECT_LE(std::abs(c.loss_gap), 0.005);
   }
 }
 

@@ -53,10 +53,9 @@ int run(int argc, char** argv) {
                  "file of options (TOML): global ones on top, a command's under [command]");
   app.allow_config_extras(CLI::config_extras_mode::error);
   add_global_options(app, shell.options);
-  for (const auto add :
-       {add_learn, add_train, add_ask, add_search, add_corpora, add_status, add_inspect, add_check,
-        add_transfer, add_models, add_train_compressor, add_data, add_evaluate,
-        add_bench, add_completion}) {
+  for (const auto add : {add_learn, add_train, add_ask, add_search, add_corpora, add_status,
+                         add_inspect, add_check, add_transfer, add_models, add_train_compressor,
+                         add_data, add_evaluate, add_bench, add_completion}) {
     add(app, shell);
   }
   app.footer(

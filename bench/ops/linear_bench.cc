@@ -154,9 +154,8 @@ void register_shape(int64_t in, int64_t out, int threads) {
       benchmark::RegisterBenchmark(name("linear", dtype, s, threads).c_str(), [=](auto& state) {
         run_linear(state, dtype, s, threads, Compute::bf16);
       });
-      benchmark::RegisterBenchmark(name("packed", dtype, s, threads).c_str(), [=](auto& state) {
-        run_packed(state, dtype, s, threads);
-      });
+      benchmark::RegisterBenchmark(name("packed", dtype, s, threads).c_str(),
+                                   [=](auto& state) { run_packed(state, dtype, s, threads); });
     }
     benchmark::RegisterBenchmark(
         name("linear_exact", Dtype::f32, s, threads).c_str(),

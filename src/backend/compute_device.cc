@@ -39,8 +39,9 @@ ComputeDevice::~ComputeDevice() = default;
 void ComputeDevice::open(const DeviceOptions& options) {
   const std::string& name = options.name;
   const int index = gpu_index(name);
-  OB_REQUIRE(index >= 0 || name == "auto" || name == "cpu" || name == "avx2" || name == "reference", InvalidArgument,
-             "--device is auto, cpu, avx2, reference, cuda or cuda:N, not \"{}\"", name);
+  OB_REQUIRE(index >= 0 || name == "auto" || name == "cpu" || name == "avx2" || name == "reference",
+             InvalidArgument, "--device is auto, cpu, avx2, reference, cuda or cuda:N, not \"{}\"",
+             name);
   if (index >= 0) {
     gpu_ = open_gpu(index, options.gpu_memory_bytes);
   } else if (name == "auto" && has_cuda()) {

@@ -118,7 +118,8 @@ void Decoder::check(std::span<const Append> appends) const {
   for (const Append& a : appends) {
     const int32_t rows = rows_of(a);
     OB_REQUIRE(a.sequence != nullptr && rows > 0, InvalidArgument, "an append has a sequence and at least one row");
-    OB_REQUIRE(a.logit_rows >= 1 && a.logit_rows <= rows, InvalidArgument, "logits of {} rows of {}", a.logit_rows, rows);
+    OB_REQUIRE(a.logit_rows >= 1 && a.logit_rows <= rows, InvalidArgument,
+               "logits of {} rows of {}", a.logit_rows, rows);
     OB_REQUIRE(a.sequence->next_position() + rows <= config.max_positions, InvalidArgument,
                "{} tokens behind {} do not fit the model's window of {}", rows, a.sequence->next_position(),
                config.max_positions);
@@ -141,8 +142,11 @@ Tensor Decoder::append(std::span<const Append> appends) {
   if (rows <= options_.prefill_rows || rows == static_cast<int32_t>(appends.size())) {
     return run_pass(appends, false);
   }
-  OB_REQUIRE(std::all_of(appends.begin(), appends.end(), [](const Append& a) { return a.logit_rows == 1; }), InvalidArgument,
-             "logits of several rows of an append in a pass of {} rows, at most {}", rows, options_.prefill_rows);
+  OB_REQUIRE(std::all_of(appends.begin(), appends.end(),
+                         [](const Append& a) { return a.logit_rows == 1; }),
+             InvalidArgument,
+             "logits of several rows of an append in a pass of {} rows, at most {}", rows,
+             options_.prefill_rows);
   // Too long for one pass: each append runs in pieces, and its logits are kept in front of the arena.
   int64_t wanted = std::count_if(appends.begin(), appends.end(), [](const Append& a) { return a.wants_logits; });
   const Tensor all = ctx_.make(Dtype::f32, {wanted, model_.config().vocab_size});

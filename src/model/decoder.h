@@ -44,9 +44,10 @@ class Decoder {
 
   Sequence make_sequence() { return Sequence(cache_); }
 
-  // Runs the appends through the model. Returns f32 [n, vocab] logits, logit_rows for each append that
-  // wants them, in order; valid until the next call. Long appends run in several passes. InvalidArgument:
-  // empty appends, positions beyond the model's window; OutOfMemory: cache full (nothing is appended).
+  // Runs the appends through the model. Returns f32 [n, vocab] logits, logit_rows for each append
+  // that wants them, in order; valid until the next call. Long appends run in several passes.
+  // InvalidArgument: empty appends, positions beyond the model's window; OutOfMemory: cache full
+  // (nothing is appended).
   Tensor append(std::span<const Append> appends);
   Tensor append(const Append& one) { return append(std::span(&one, 1)); }
 

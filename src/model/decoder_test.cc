@@ -306,7 +306,9 @@ TEST_P(DecoderTest, SteadyDecodingAllocatesNothing) {
 class Letters final : public text::Tokenizer {
  public:
   text::Encoding encode(std::string_view, const text::EncodeOptions&) const override { return {}; }
-  void append_bytes(int32_t id, std::string& out) const override { out += static_cast<char>('0' + id); }
+  void append_bytes(int32_t id, std::string& out) const override {
+    out += static_cast<char>('0' + id);
+  }
   bool begins_with_space() const noexcept override { return false; }
   const text::Vocabulary& vocabulary() const noexcept override { return vocabulary_; }
 

@@ -53,12 +53,13 @@ class StopStrings {
   std::string held_;
 };
 
-// Picks tokens one after another and runs the model behind them, with guesses in the same pass. On a GPU the
-// likeliest is found there and only its id comes back.
+// Picks tokens one after another and runs the model behind them, with guesses in the same pass. On
+// a GPU the likeliest is found there and only its id comes back.
 class Chooser {
  public:
   // `logits`: behind the prompt.
-  Chooser(Decoder& decoder, Sequence& sequence, const Tensor& logits, const GenerateOptions& options)
+  Chooser(Decoder& decoder, Sequence& sequence, const Tensor& logits,
+          const GenerateOptions& options)
       : decoder_(decoder),
         sequence_(sequence),
         options_(options),
@@ -82,7 +83,8 @@ class Chooser {
   // Appends a token to the sequence. `left`: tokens that may still be chosen behind it.
   void append(int32_t token, int32_t left) {
     if (stays_) {
-      const Append one{.sequence = &sequence_, .tokens = std::span(&token, 1), .adapter = options_.adapter};
+      const Append one{
+          .sequence = &sequence_, .tokens = std::span(&token, 1), .adapter = options_.adapter};
       decoder_.step(std::span(&one, 1), std::span(&pending_, 1));
       ++passes_;
       return;
@@ -120,17 +122,19 @@ class Chooser {
 
   // Positions that the model has left behind what was chosen.
   int32_t window_left() const {
-    return static_cast<int32_t>(decoder_.model().config().max_positions) - (sequence_.next_position() - wrong());
+    return static_cast<int32_t>(decoder_.model().config().max_positions) -
+           (sequence_.next_position() - wrong());
   }
   int32_t passes() const { return passes_; }
 
  private:
   int32_t guesses() const { return static_cast<int32_t>(draft_.size()); }
   int32_t wrong() const { return guesses() - right_; }
-  // Only where the rows of a pass have the bits they have alone, and not with the last pages of a cache that
-  // others share.
+  // Only where the rows of a pass have the bits they have alone, and not with the last pages of a
+  // cache that others share.
   bool is_guessing() const {
-    return !options_.lookup.empty() && decoder_.ctx().device() == Device::cpu && decoder_.cache().free_pages() >= 2;
+    return !options_.lookup.empty() && decoder_.ctx().device() == Device::cpu &&
+           decoder_.cache().free_pages() >= 2;
   }
 
   Decoder& decoder_;

@@ -16,9 +16,9 @@ struct GenerateOptions {
   std::vector<int32_t> stop_tokens;  // end of turn, end of text
   std::vector<std::string> stop_strings;
   const LoraAdapter* adapter = nullptr;
-  // Tokens that the answer may copy, such as the prompt's. With some, what followed the last few tokens
-  // there is tried several tokens a pass (on the CPU, where the rows of a pass have the bits they have
-  // alone): the same answer, sooner where it quotes. Empty: a token a pass.
+  // Tokens that the answer may copy, such as the prompt's. With some, what followed the last few
+  // tokens there is tried several tokens a pass (on the CPU, where the rows of a pass have the bits
+  // they have alone): the same answer, sooner where it quotes. Empty: a token a pass.
   std::vector<int32_t> lookup;
   // Gets each stretch of text as soon as it is certain that no stop string begins in it; returns false
   // to end (Ctrl-C, a client that left). May be empty.

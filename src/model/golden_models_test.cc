@@ -42,8 +42,9 @@ class SmolLm2 : public testing::Test {
     OB_CHECK(is_packed == (packed != nullptr));
     const Llama model(ctx, files.config, std::move(weights), Matrices::as_device, std::move(packed));
     const std::vector<int32_t> ids = ints_of(golden->tensor("ids"));
-    const Tensor logits =
-        rows_at_once == Rows::all ? all_logits(ctx, model, ids) : decoded_logits(device.pool(), model, ctx, ids);
+    const Tensor logits = rows_at_once == Rows::all
+                              ? all_logits(ctx, model, ids)
+                              : decoded_logits(device.pool(), model, ctx, ids);
 
     const Tensor want = golden->tensor("logits");
     const std::vector<int32_t> rows = ints_of(golden->tensor("rows"));
@@ -64,18 +65,21 @@ class SmolLm2 : public testing::Test {
 
  private:
   // Through the cache, as decoding goes.
-  static Tensor decoded_logits(backend::ThreadPool& pool, const Llama& model, const backend::ExecutionContext& ctx,
+  static Tensor decoded_logits(backend::ThreadPool& pool, const Llama& model,
+                               const backend::ExecutionContext& ctx,
                                const std::vector<int32_t>& ids) {
     const auto n = static_cast<int64_t>(ids.size());
-    Decoder decoder(pool, model, {.backend = ctx.backend, .compute = ctx.compute, .cache_tokens = n + 64});
+    Decoder decoder(pool, model,
+                    {.backend = ctx.backend, .compute = ctx.compute, .cache_tokens = n + 64});
     Sequence sequence = decoder.make_sequence();
     const Tensor out = Tensor::empty(Dtype::f32, {n, model.config().vocab_size});
     for (int64_t begin = 0; begin < n; begin += 8) {
       const int64_t end = std::min(begin + 8, n);
       const auto count = static_cast<size_t>(end - begin);
-      const Tensor rows = decoder.append({.sequence = &sequence,
-                                          .tokens = std::span(ids).subspan(static_cast<size_t>(begin), count),
-                                          .logit_rows = static_cast<int32_t>(count)});
+      const Tensor rows =
+          decoder.append({.sequence = &sequence,
+                          .tokens = std::span(ids).subspan(static_cast<size_t>(begin), count),
+                          .logit_rows = static_cast<int32_t>(count)});
       std::memcpy(out.row_raw(begin), rows.raw(), static_cast<size_t>(rows.bytes()));
     }
     return out;
@@ -146,7 +150,8 @@ TEST_F(SmolLm2, Bf16LogitsAreNear) {
 TEST_F(SmolLm2, PackedLogitsAreNear) {
   for (const char* name : {"cpu", "avx2"}) {
     const Comparison c = compare(name, backend::Compute::bf16, true);
-    std::printf("%s, packed: NMSE %.3g, divergence %.3g, loss %+.3g\n", name, c.nmse, c.kl, c.loss_gap);
+    std::printf("%s, packed: NMSE %.3g, divergence %.3g, loss %+.3g\n", name, c.nmse, c.kl,
+                c.loss_gap);
     EXPECT_LE(c.nmse, 1e-3) << name;
     EXPECT_LE(c.kl, 0.005) << name;
     EXPECT_LE(std::abs(c.loss_gap), 0.005) << name;
@@ -156,8 +161,8 @@ TEST_F(SmolLm2, PackedLogitsAreNear) {
 TEST_F(SmolLm2, LogitsOfDecodingAreNear) {  // int8 activations
   for (const bool is_packed : {false, true}) {
     const Comparison c = compare("cpu", backend::Compute::bf16, is_packed, Rows::eight);
-    std::printf("decoded%s: NMSE %.3g, divergence %.3g, loss %+.3g\n", is_packed ? ", packed" : "", c.nmse, c.kl,
-                c.loss_gap);
+    std::printf("decoded%s: NMSE %.3g, divergence %.3g, loss %+.3g\n", is_packed ? ", packed" : "",
+                c.nmse, c.kl, c.loss_gap);
     EXPECT_LE(c.nmse, 5e-3);
     EXPECT_LE(c.kl, 0.005);
   }

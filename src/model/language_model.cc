@@ -60,9 +60,8 @@ bool is_converted(const backend::ExecutionContext& where, const LlamaWeights& we
 
 // Where products take packed weights: the vector backends, unless they must be exact.
 bool is_packed(const backend::ExecutionContext& where) {
-  return where.compute == backend::Compute::bf16 &&
-         (where.backend == backend::Backend::cpu_avx2 ||
-          where.backend == backend::Backend::cpu_avx512);
+  return where.compute == backend::Compute::bf16 && (where.backend == backend::Backend::cpu_avx2 ||
+                                                     where.backend == backend::Backend::cpu_avx512);
 }
 
 // Packs weights, or finds them packed.
@@ -112,10 +111,9 @@ LanguageModel::LanguageModel(FileSystem& fs, const std::filesystem::path& path,
                                                : text::chat_format_named(options.chat_template);
   fingerprint_ = model_fingerprint(fs, files_, options.fingerprint_cache);
   const Packing packing = [&](const LlamaWeights& weights) {
-    return options.fingerprint_cache
-               ? cached_packed_weights(fs, *options.fingerprint_cache, fingerprint_, *where.pool,
-                                       weights)
-               : pack_weights(*where.pool, weights);
+    return options.fingerprint_cache ? cached_packed_weights(fs, *options.fingerprint_cache,
+                                                             fingerprint_, *where.pool, weights)
+                                     : pack_weights(*where.pool, weights);
   };
   llama_ = std::make_unique<Llama>(placed(where, files_, options.gpu_weights, packing));
 }

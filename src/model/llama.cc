@@ -396,7 +396,8 @@ void Llama::packed_layer(const Graph& g, int index, const Tensor& x, AttentionPa
   const PackedLayer& packed = packed_->layers[static_cast<size_t>(index)];
   const int64_t n = x.dim(0);
   const bool is_adapted = !options.adapters.several.empty();
-  // Adapters read the normalised input, so then it must be made; else the product makes it as it goes.
+  // Adapters read the normalised input, so then it must be made; else the product makes it as it
+  // goes.
   const Tensor in = is_adapted ? autograd::rms_norm(g, x, w.attn_norm, config_.rms_eps) : x;
   const Tensor qkv = g.make(Dtype::f32, {n, config_.q_width() + 2 * config_.kv_width()});
   ops::packed_linear(g.ctx, {.x = in,
@@ -412,14 +413,18 @@ void Llama::packed_layer(const Graph& g, int index, const Tensor& x, AttentionPa
   };
   Tensor q = columns(0, config_.q_width(), LoraTarget::q);
   Tensor k = columns(config_.q_width(), config_.kv_width(), LoraTarget::k);
-  const Tensor v = columns(config_.q_width() + config_.kv_width(), config_.kv_width(), LoraTarget::v);
+  const Tensor v =
+      columns(config_.q_width() + config_.kv_width(), config_.kv_width(), LoraTarget::v);
   if (config_.has_qk_norm) {
     q = autograd::rms_norm(g, q, w.q_norm, config_.rms_eps);
     k = autograd::rms_norm(g, k, w.k_norm, config_.rms_eps);
   }
   const Tensor attended = path.attend(g, index, q, k, v).merge_last();
-  ops::packed_linear(
-      g.ctx, {.x = attended, .matrix = &packed.o, .bias = w.o_bias, .write = ops::Write::accumulate, .out = x});
+  ops::packed_linear(g.ctx, {.x = attended,
+                             .matrix = &packed.o,
+                             .bias = w.o_bias,
+                             .write = ops::Write::accumulate,
+                             .out = x});
   adapt(g, attended, index, LoraTarget::o, options.adapters, x);
   const Tensor inner = g.make(Dtype::f32, {n, config_.ffn});
   ops::packed_linear(g.ctx, {.x = x,
@@ -428,11 +433,13 @@ void Llama::packed_layer(const Graph& g, int index, const Tensor& x, AttentionPa
                              .matrix = &packed.gate_up,
                              .end = ops::PackedEnd::swiglu,
                              .out = inner});
-  ops::packed_linear(g.ctx, {.x = inner, .matrix = &packed.down, .write = ops::Write::accumulate, .out = x});
+  ops::packed_linear(
+      g.ctx, {.x = inner, .matrix = &packed.down, .write = ops::Write::accumulate, .out = x});
   adapt(g, inner, index, LoraTarget::down, options.adapters, x);
 }
 
-Tensor Llama::run_packed(const Graph& g, const Tensor& input, AttentionPath& path, const PassOptions& options) const {
+Tensor Llama::run_packed(const Graph& g, const Tensor& input, AttentionPath& path,
+                         const PassOptions& options) const {
   const Tensor x = g.make(Dtype::f32, input.shape());
   ops::copy(g.ctx, {.x = input, .out = x});
   const Shape kv{path.kept_rows(), config_.kv_heads, config_.head_dim};
@@ -483,7 +490,8 @@ Tensor Llama::logits(const backend::ExecutionContext& ctx, const Tensor& hidden)
 }
 
 int64_t kept_bytes_per_row(const ModelConfig& c, Dtype activations) {
-  // Norms, their inputs, sums; q, k, v, the rotated q and k, the attended; gate, up and their product.
+  // Norms, their inputs, sums; q, k, v, the rotated q and k, the attended; gate, up and their
+  // product.
   const int64_t elements = 6 * c.hidden + 3 * (c.q_width() + c.kv_width()) + 3 * c.ffn;
   return dtype_bytes(activations, elements);
 }

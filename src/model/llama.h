@@ -4,8 +4,8 @@
 #include <span>
 
 #include "src/model/attention_path.h"
-#include "src/model/import/weights.h"
 #include "src/model/import/lora_adapter.h"
+#include "src/model/import/weights.h"
 #include "src/model/packed_weights.h"
 
 namespace offbook::model {
@@ -26,7 +26,8 @@ enum class Checkpointing : uint8_t {
 struct PassOptions {
   Adapters adapters;
   Checkpointing checkpointing = Checkpointing::none;
-  // With per_layer: only the last layers, this many, keep their activations all the same. Changes no bit.
+  // With per_layer: only the last layers, this many, keep their activations all the same. Changes
+  // no bit.
   int64_t kept_layers = 0;
 };
 
@@ -42,8 +43,9 @@ int64_t kept_bytes_per_row(const ModelConfig& config, Dtype activations);
 // Immutable after construction and shared by all passes; the tensors lie on the device it was made for.
 class Llama {
  public:
-  // The weights must fit the config (load_llama_weights saw to it). Copies them to ctx's device when
-  // that is not the CPU. `packed`: the same weights for passes without a tape on the CPU; may be null.
+  // The weights must fit the config (load_llama_weights saw to it). Copies them to ctx's device
+  // when that is not the CPU. `packed`: the same weights for passes without a tape on the CPU; may
+  // be null.
   Llama(const backend::ExecutionContext& ctx, ModelConfig config, LlamaWeights weights,
         Matrices matrices = Matrices::as_device, std::shared_ptr<const PackedWeights> packed = nullptr);
 
@@ -78,8 +80,10 @@ class Llama {
                     const PassOptions& options, Residual residual = Residual::fresh) const;
   Tensor run_forward(const Graph& g, Tensor x, AttentionPath& path, const PassOptions& options) const;
   bool is_packed_pass(const Graph& g, const Tensor& x, const PassOptions& options) const;
-  Tensor run_packed(const Graph& g, const Tensor& x, AttentionPath& path, const PassOptions& options) const;
-  void packed_layer(const Graph& g, int index, const Tensor& x, AttentionPath& path, const PassOptions& options) const;
+  Tensor run_packed(const Graph& g, const Tensor& x, AttentionPath& path,
+                    const PassOptions& options) const;
+  void packed_layer(const Graph& g, int index, const Tensor& x, AttentionPath& path,
+                    const PassOptions& options) const;
   Tensor run_checkpointed(const Graph& g, Tensor x, AttentionPath& path, const PassOptions& options) const;
 
   // Matrices of a layer that read the same input as one, their rows one behind the other: fewer and

@@ -52,7 +52,8 @@ int32_t likeliest(std::span<const float> logits) {
       at = static_cast<int32_t>(i);
     }
   }
-  OB_REQUIRE(at >= 0, InvalidArgument, "no token can be chosen: {} logits, none finite", logits.size());
+  OB_REQUIRE(at >= 0, InvalidArgument, "no token can be chosen: {} logits, none finite",
+             logits.size());
   return at;
 }
 

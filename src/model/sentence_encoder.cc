@@ -34,17 +34,19 @@ struct PackedBertLayer {
 };
 
 // Empty where products of the file's own weights are as good (AMX, the reference) or must be exact.
-std::vector<PackedBertLayer> pack(const backend::ExecutionContext& ctx, const BertWeights& weights) {
+std::vector<PackedBertLayer> pack(const backend::ExecutionContext& ctx,
+                                  const BertWeights& weights) {
   std::vector<PackedBertLayer> out;
   const bool is_vectorised =
       ctx.backend == backend::Backend::cpu_avx2 || ctx.backend == backend::Backend::cpu_avx512;
-  if (!is_vectorised || ctx.compute != backend::Compute::bf16 || backend::detect_cpu_features().amx_bf16) {
+  if (!is_vectorised || ctx.compute != backend::Compute::bf16 ||
+      backend::detect_cpu_features().amx_bf16) {
     return out;
   }
   for (const BertLayerWeights& w : weights.layers) {
     const std::array qkv{w.q, w.k, w.v};
-    if (!ops::is_packable(qkv) || !ops::is_packable(std::array{w.o}) || !ops::is_packable(std::array{w.up}) ||
-        !ops::is_packable(std::array{w.down})) {
+    if (!ops::is_packable(qkv) || !ops::is_packable(std::array{w.o}) ||
+        !ops::is_packable(std::array{w.up}) || !ops::is_packable(std::array{w.down})) {
       return {};
     }
     out.push_back({.qkv = ops::pack_rows(*ctx.pool, qkv),
@@ -141,7 +143,8 @@ struct SentenceEncoder::Impl {
     const BertLayerWeights& w = weights.layers[index];
     const int64_t head_dim = config.hidden / config.heads;
     if (packed.empty()) {
-      return {linear(x, w.q, w.q_bias).split_axis(1, head_dim), linear(x, w.k, w.k_bias).split_axis(1, head_dim),
+      return {linear(x, w.q, w.q_bias).split_axis(1, head_dim),
+              linear(x, w.k, w.k_bias).split_axis(1, head_dim),
               linear(x, w.v, w.v_bias).split_axis(1, head_dim)};
     }
     const Tensor all = product(x, packed[index].qkv, packed[index].qkv_bias);
@@ -165,12 +168,14 @@ struct SentenceEncoder::Impl {
                          .mask = ops::Mask::full,
                          .scale = 1.0f / std::sqrt(static_cast<float>(head_dim)),
                          .out = attended.split_axis(1, head_dim)});
-    const Tensor o = is_packed ? product(attended, packed[index].o, w.o_bias) : linear(attended, w.o, w.o_bias);
+    const Tensor o =
+        is_packed ? product(attended, packed[index].o, w.o_bias) : linear(attended, w.o, w.o_bias);
     const Tensor middle = norm(o, x, w.attn_norm, w.attn_norm_bias);
-    const Tensor inner = is_packed ? product(middle, packed[index].up, w.up_bias) : linear(middle, w.up, w.up_bias);
+    const Tensor inner =
+        is_packed ? product(middle, packed[index].up, w.up_bias) : linear(middle, w.up, w.up_bias);
     ops::gelu(ctx, {.x = inner, .out = inner});
-    const Tensor down =
-        is_packed ? product(inner, packed[index].down, w.down_bias) : linear(inner, w.down, w.down_bias);
+    const Tensor down = is_packed ? product(inner, packed[index].down, w.down_bias)
+                                  : linear(inner, w.down, w.down_bias);
     return norm(down, middle, w.ffn_norm, w.ffn_norm_bias);
   }
 

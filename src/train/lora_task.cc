@@ -168,12 +168,13 @@ LossSum LoraTask::run(const Graph& g, std::span<const TrainingSequence* const> b
   if (g.tape != nullptr) {
     g.tape->keep_alive(path);
   }
-  const int64_t row_bytes =
-      static_cast<int64_t>(ids.size()) * model::kept_bytes_per_row(model_.config(), options_.activations);
-  const Tensor hidden = model_.run(g, model_.embed(g, ints(ids), options_.activations), *path,
-                                   {.adapters = {.one = &adapter_},
-                                    .checkpointing = options_.checkpointing,
-                                    .kept_layers = options_.kept_bytes / std::max<int64_t>(1, row_bytes)});
+  const int64_t row_bytes = static_cast<int64_t>(ids.size()) *
+                            model::kept_bytes_per_row(model_.config(), options_.activations);
+  const Tensor hidden =
+      model_.run(g, model_.embed(g, ints(ids), options_.activations), *path,
+                 {.adapters = {.one = &adapter_},
+                  .checkpointing = options_.checkpointing,
+                  .kept_layers = options_.kept_bytes / std::max<int64_t>(1, row_bytes)});
   // Only rows with a target meet the vocabulary.
   const Tensor wanted = autograd::gather_rows(g, hidden, ints(rows));
   const Tensor losses = autograd::linear_cross_entropy(g, wanted, model_.weights().lm_head, ints(targets));

@@ -84,6 +84,8 @@ void add_bench(CLI::App& app, Shell& shell) {
       "  offbook bench\n  offbook bench --only decode --runs 9 --threads 1",
       [&shell, options] { run_bench(shell, *options); });
   command->add_option("--only", options->only, "figures whose names begin so");
+  command->add_flag("--file-weights", options->has_file_weights,
+                    "prompts and decoding also with the file's weights in place of packed ones");
   command->add_option("--runs", options->runs, "runs of each figure; the median counts")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();

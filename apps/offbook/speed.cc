@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <memory>
 
 #include "src/compress/beacon/weights.h"
 #include "src/model/lora_init.h"
@@ -62,17 +63,19 @@ class Speeds {
     if (!is_wanted(name)) {
       return;
     }
-    model::Decoder decoder = engines_.model().make_decoder(engines_.pool(), tokens + 64);
     const std::vector<int32_t> ids = some_tokens(config(), tokens);
-    model::Sequence sequence = decoder.make_sequence();
-    const auto pass = [&] {
-      sequence.truncate(0);
-      decoder.append({.sequence = &sequence, .tokens = ids});
+    const auto make_pass = [&](model::Decoder& decoder) -> Pass {
+      auto sequence = std::make_shared<model::Sequence>(decoder.make_sequence());
+      return [&decoder, &ids, sequence] {
+        sequence->truncate(0);
+        decoder.append({.sequence = sequence.get(), .tokens = ids});
+      };
     };
-    report(name, tokens, 1, pass,
-           {.unit = "tokens/s",
-            .gflops = 2e-9 * (layer_parameters(config()) * tokens + head_parameters(config())) +
-                      1e-9 * attention_flops(config(), tokens, 0)});
+    report_decoder(
+        name, tokens, 1, tokens + 64, make_pass,
+        {.unit = "tokens/s",
+         .gflops = 2e-9 * (layer_parameters(config()) * tokens + head_parameters(config())) +
+                   1e-9 * attention_flops(config(), tokens, 0)});
   }
 
   // `rows` sequences that share their first `kept` tokens' content, not their memory.
@@ -82,29 +85,31 @@ class Speeds {
     if (!is_wanted(name)) {
       return;
     }
-    model::Decoder decoder =
-        engines_.model().make_decoder(engines_.pool(), int64_t{rows} * (kept + 128));
     const std::vector<int32_t> ids = some_tokens(config(), kept);
-    std::vector<model::Sequence> sequences;
-    std::vector<model::Append> appends;
-    sequences.reserve(static_cast<size_t>(rows));
-    for (int32_t r = 0; r < rows; ++r) {
-      sequences.push_back(decoder.make_sequence());
-      decoder.append({.sequence = &sequences.back(), .tokens = ids});
-      appends.push_back({.sequence = &sequences.back(), .tokens = std::span(ids).first(1)});
-    }
-    const auto steps = [&] {
-      for (model::Sequence& s : sequences) {
-        s.truncate(kept);
+    const auto make_pass = [&](model::Decoder& decoder) -> Pass {
+      auto sequences = std::make_shared<std::vector<model::Sequence>>();
+      sequences->reserve(static_cast<size_t>(rows));
+      std::vector<model::Append> appends;
+      for (int32_t r = 0; r < rows; ++r) {
+        sequences->push_back(decoder.make_sequence());
+        decoder.append({.sequence = &sequences->back(), .tokens = ids});
+        appends.push_back({.sequence = &sequences->back(), .tokens = std::span(ids).first(1)});
       }
-      for (int i = 0; i < kDecodeSteps; ++i) {
-        decoder.append(appends);
-      }
+      return [&decoder, kept, sequences, appends] {
+        for (model::Sequence& s : *sequences) {
+          s.truncate(kept);
+        }
+        for (int i = 0; i < kDecodeSteps; ++i) {
+          decoder.append(appends);
+        }
+      };
     };
     const double kv =
         static_cast<double>(config().layers * 2 * config().kv_width() * 2) * rows * kept;
-    report(name, static_cast<double>(rows) * kDecodeSteps, kDecodeSteps, steps,
-           {.unit = "tokens/s", .gigabytes = 1e-9 * (weight_bytes(engines_.model().llama()) + kv)});
+    report_decoder(
+        name, static_cast<double>(rows) * kDecodeSteps, kDecodeSteps, int64_t{rows} * (kept + 128),
+        make_pass,
+        {.unit = "tokens/s", .gigabytes = 1e-9 * (weight_bytes(engines_.model().llama()) + kv)});
   }
 
   // Texts of 16 to 250 word pieces in one call, as the index stage encodes passages.
@@ -173,12 +178,13 @@ class Speeds {
     backend::ExecutionContext ctx = engines_.context();
     ctx.compute = backend::Compute::bf16;
     const model::LanguageModel& model = engines_.model();
+    const compress::BeaconInit init;
     const compress::BeaconWeights beacon =
         compress::new_beacon(ctx,
                              {.llama = model.llama(),
                               .tokenizer = model.tokenizer(),
                               .fingerprint = model.fingerprint()},
-                             {});
+                             init);
     const model::Llama writer(
         ctx, config(), model::merged(ctx, model.llama().weights(), beacon.lora, Dtype::bf16));
     const std::vector<int32_t> ids = some_tokens(config(), kSegmentTokens);
@@ -202,25 +208,58 @@ class Speeds {
                                                 [&](const auto& o) { return name.starts_with(o); });
   }
 
+  using Pass = std::function<void()>;
+
   // Runs `pass` once to warm up and then several times. `work` has GFLOP and GB of one part of a
   // run.
-  void report(const std::string& name, double things, int parts, const std::function<void()>& pass,
-              Speed work) {
-    pass();
-    std::vector<double> seconds(static_cast<size_t>(options_.runs));
-    for (double& s : seconds) {
-      const auto began = Clock::now();
-      pass();
-      s = std::chrono::duration<double>(Clock::now() - began).count();
+  void report(const std::string& name, double things, int parts, const Pass& pass,
+              const Speed& work) {
+    report_in_turn({{name, pass}}, things, parts, work);
+  }
+
+  // What a decoder does; where it is wanted also over the weights as the file has them.
+  void report_decoder(const std::string& name, double things, int parts, int64_t cache_tokens,
+                      const std::function<Pass(model::Decoder&)>& make_pass, const Speed& work) {
+    model::Decoder decoder = engines_.model().make_decoder(engines_.pool(), cache_tokens);
+    if (!options_.has_file_weights) {
+      return report(name, things, parts, make_pass(decoder), work);
     }
-    std::sort(seconds.begin(), seconds.end());
-    const double median = seconds[seconds.size() / 2];
-    work.name = name;
-    work.rate = things / median;
-    work.gflops *= parts / median;
-    work.gigabytes *= parts / median;
-    work.spread = (seconds.back() - seconds.front()) / median;
-    on_speed_(work);
+    backend::ExecutionContext ctx = engines_.context();
+    ctx.compute = backend::Compute::bf16;
+    const model::Llama plain(ctx, config(), engines_.model().llama().weights());
+    model::Decoder unpacked(
+        engines_.pool(), plain,
+        {.backend = ctx.backend, .compute = ctx.compute, .cache_tokens = cache_tokens});
+    report_in_turn({{name, make_pass(decoder)}, {name + ", file's", make_pass(unpacked)}}, things,
+                   parts, work);
+  }
+
+  // The same work in several ways, one after the other in every round.
+  void report_in_turn(const std::vector<std::pair<std::string, Pass>>& passes, double things,
+                      int parts, const Speed& work) {
+    std::vector<std::vector<double>> seconds(passes.size());
+    for (const auto& [name, pass] : passes) {
+      pass();
+    }
+    for (int run = 0; run < options_.runs; ++run) {
+      for (size_t i = 0; i < passes.size(); ++i) {
+        const auto began = Clock::now();
+        passes[i].second();
+        seconds[i].push_back(std::chrono::duration<double>(Clock::now() - began).count());
+      }
+    }
+    for (size_t i = 0; i < passes.size(); ++i) {
+      std::vector<double>& times = seconds[i];
+      std::sort(times.begin(), times.end());
+      const double median = times[times.size() / 2];
+      Speed speed = work;
+      speed.name = passes[i].first;
+      speed.rate = things / median;
+      speed.gflops *= parts / median;
+      speed.gigabytes *= parts / median;
+      speed.spread = (times.back() - times.front()) / median;
+      on_speed_(speed);
+    }
   }
 
   Engines& engines_;

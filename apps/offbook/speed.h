@@ -20,6 +20,8 @@ struct Speed {
 struct SpeedOptions {
   int runs = 5;                   // of every figure
   std::vector<std::string> only;  // names that begin so; empty: all
+  // Decoders also with the file's weights in place of packed ones, in turn.
+  bool has_file_weights = false;
 };
 
 // Measures one after another and hands each to `on_speed`. Greedy decoding of made-up tokens: speed

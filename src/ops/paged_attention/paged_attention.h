@@ -45,8 +45,9 @@ struct PagedAttentionArgs {
   float scale = 0;
   Tensor out;  // [n, heads, dim]
 };
-// Causal attention of each sequence over its pages; a row's result does not depend on the other
-// rows. Not differentiable: training uses `attention`.
+// Causal attention of each sequence over its pages. A row's result does not depend on the other
+// rows, but for its bits on a GPU with many rows (src/ops/cuda/README.md says from how many on).
+// Not differentiable: training uses `attention`.
 void paged_attention(const ExecutionContext& ctx, const PagedAttentionArgs& args);
 
 }  // namespace offbook::ops

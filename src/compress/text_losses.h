@@ -17,12 +17,17 @@ struct ScoredText {
   int32_t first_target = 1;  // ≥ 1: each token is predicted from the one before it
   float weight = 1;          // × its losses and their gradient
   float first_weight = 1;    // × besides, for the first target alone
+  // Of the gradient: how much comes from a teacher's distribution in place of the token itself.
+  float teacher_share = 0;
 };
 
 // `hidden` [sum of lengths, hidden] holds the texts one behind another. Returns each text's losses,
-// not weighted; with a tape, seeds the gradient of the weighted sum. Only rows with a target meet
-// the vocabulary.
+// not weighted and of the tokens alone; with a tape, seeds the gradient of the weighted sum. Only
+// rows with a target meet the vocabulary.
+// `teacher` [targets of texts with a teacher_share, hidden]: what a teacher makes of the same
+// places. docs/derivations/distillation.md
 std::vector<train::LossSum> score_texts(const Graph& g, const Tensor& hidden, const Tensor& head,
-                                        std::span<const ScoredText> texts);
+                                        std::span<const ScoredText> texts,
+                                        const Tensor& teacher = {});
 
 }  // namespace offbook::compress

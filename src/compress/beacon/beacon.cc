@@ -9,8 +9,6 @@
 namespace offbook::compress {
 namespace {
 
-constexpr int32_t kSink = 0;  // token 0 stands first: attention sinks there (arXiv 2309.17453)
-
 // Where the rows of a writing pass come from.
 struct Layout {
   std::vector<int32_t> token_ids, token_rows;  // of the sinks and the text

@@ -11,6 +11,9 @@ namespace offbook::compress {
 
 using autograd::Graph;
 
+inline constexpr int32_t kSink =
+    0;  // token 0 stands first: attention sinks there (arXiv 2309.17453)
+
 // What training changes. The writer is the base model with `lora` at every position of the writing
 // pass; the reader is the base, or the base with `reader`.
 struct BeaconWeights {

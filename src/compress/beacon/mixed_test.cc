@@ -8,6 +8,7 @@
 #include "src/compress/registry.h"
 #include "src/compress/test_model.h"
 #include "src/compress/train_mixed_job.h"
+#include "src/train/lora_task.h"
 
 namespace offbook::compress {
 namespace {
@@ -172,6 +173,45 @@ TEST_F(MixedTest, AWholeMemoryReadsAsATrainingWindowDoes) {
   EXPECT_NEAR(losses[1].mean(),
               read_batch({tiny_.ctx}, {.base = tiny_.llama, .weights = weights}, direct)[0].mean(),
               1e-4);
+}
+
+// Who reads the raw text behind a memory of the same raw text says what the teacher says.
+TEST_F(MixedTest, ATeacherHasNothingToTellWhoReadsTheSame) {
+  BeaconWeights weights = new_beacon(tiny_.ctx, tiny_.base, {.ratios = {4, 8}, .reader_rank = 2});
+  const std::vector<int32_t>& text = set_.documents[0].tokens;
+  const auto largest = [&](std::vector<int32_t> teacher_text) {
+    ReadingBatch batch;
+    batch.sources = {{.tokens = {text.begin(), text.begin() + 40}, .ratio = 0},
+                     {.tokens = {text.begin() + 80, text.begin() + 90}, .ratio = 4}};
+    batch.memories = {{{batch.all_of(0, true)}}, {{batch.all_of(1, true)}}};
+    batch.readings = {{.memory = 0,
+                       .tokens = {text.begin() + 40, text.begin() + 64},
+                       .weight = 3,
+                       .teacher_text = std::move(teacher_text)}};
+    backend::ArenaScope scope(tiny_.arena);
+    autograd::Tape tape(tiny_.ctx);
+    std::vector<train::Parameter> parameters = train::lora_parameters(tiny_.ctx, weights.reader);
+    for (train::Parameter& p : parameters) {
+      std::fill_n(p.grad.data<float>(), p.grad.numel(), 0.0f);
+      tape.watch(p.value, p.grad);
+    }
+    read_batch({tiny_.ctx, &tape},
+               {.base = tiny_.llama, .weights = weights, .reader = &weights.reader}, batch);
+    tape.backward();
+    float most = 0;
+    for (const train::Parameter& p : parameters) {
+      for (int64_t i = 0; i < p.grad.numel(); ++i) {
+        most = std::max(most, std::abs(p.grad.data<float>()[i]));
+      }
+    }
+    return most;
+  };
+  std::vector<int32_t> same{kSink};
+  same.insert(same.end(), text.begin(), text.begin() + 40);
+  const float without = largest({});
+  EXPECT_GT(without, 0.1f);
+  EXPECT_LT(largest(same), 1e-3f * without);
+  EXPECT_GT(largest({kSink}), 0.01f * without);  // a teacher that reads something else
 }
 
 TEST_F(MixedTest, GradientsReachWriterAndReader) {

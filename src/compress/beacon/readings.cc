@@ -72,6 +72,38 @@ std::vector<ReadTask> tasks_of(const ReadingBatch& batch, const WrittenMemories&
   return tasks;
 }
 
+// [targets, hidden] of the readings that have a teacher: what the base makes of the places that
+// predict them, behind the teacher's text. Undefined where there is none.
+Tensor teacher_rows(const backend::ExecutionContext& ctx, const ReadingModel& m,
+                    const ReadingBatch& batch) {
+  std::vector<std::vector<int32_t>> texts;
+  std::vector<int32_t> rows;
+  int32_t begin = 0;
+  for (const Reading& r : batch.readings) {
+    if (r.teacher_text.empty()) {
+      continue;
+    }
+    texts.push_back(r.teacher_text);
+    texts.back().insert(texts.back().end(), r.tokens.begin(), r.tokens.end());
+    const auto size = static_cast<int32_t>(r.tokens.size());
+    begin += static_cast<int32_t>(r.teacher_text.size());
+    for (int32_t i = r.first_target; i < size; ++i) {
+      rows.push_back(begin + i - 1);
+    }
+    begin += size;
+  }
+  if (texts.empty()) {
+    return {};
+  }
+  const auto count = static_cast<int64_t>(rows.size());
+  const Tensor out = ctx.make(m.activations, {count, m.base.config().hidden});
+  backend::ArenaScope scope(*ctx.arena);
+  const std::vector<ReadTask> tasks(texts.begin(), texts.end());
+  const Tensor hidden = read_tasks(Graph{ctx}, m.base, {}, tasks, {.activations = m.activations});
+  ops::gather_rows(ctx, {.x = hidden, .index = model::make_ints(ctx, rows, {count}), .out = out});
+  return out;
+}
+
 }  // namespace
 
 int32_t ReadingBatch::rows_of(int32_t source) const {
@@ -130,6 +162,7 @@ WrittenMemories write_memories(const Graph& g, const ReadingModel& m, const Read
 
 std::vector<train::LossSum> read_batch(const Graph& g, const ReadingModel& m,
                                        const ReadingBatch& batch) {
+  const Tensor teacher = g.tape == nullptr ? Tensor() : teacher_rows(g.ctx, m, batch);
   const WrittenMemories memories = write_memories(g, m, batch);
   const std::vector<ReadTask> tasks = tasks_of(batch, memories);
   const Tensor hidden =
@@ -141,9 +174,10 @@ std::vector<train::LossSum> read_batch(const Graph& g, const ReadingModel& m,
     texts.push_back({.tokens = r.tokens,
                      .first_target = r.first_target,
                      .weight = r.weight,
-                     .first_weight = r.first_weight});
+                     .first_weight = r.first_weight,
+                     .teacher_share = r.teacher_text.empty() ? 0.0f : 1.0f});
   }
-  return score_texts(g, hidden, m.base.weights().lm_head, texts);
+  return score_texts(g, hidden, m.base.weights().lm_head, texts, teacher);
 }
 
 std::vector<std::vector<int32_t>> greedy_answers(const backend::ExecutionContext& ctx,

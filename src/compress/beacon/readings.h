@@ -36,6 +36,9 @@ struct Reading {
   float weight = 1;
   float first_weight = 1;
   int32_t kind = 0;  // the caller's; sums are kept by it
+  // Raw text, sink included, that the base reads in front of `tokens` to say what comes next: in
+  // training its distribution stands in place of the tokens themselves. Empty: no teacher.
+  std::vector<int32_t> teacher_text;
 };
 
 struct ReadingBatch {
@@ -71,7 +74,8 @@ struct WrittenMemories {
 WrittenMemories write_memories(const Graph& g, const ReadingModel& model,
                                const ReadingBatch& batch);
 
-// Losses of each reading, not weighted; with a tape, the gradient of the weighted sum is seeded.
+// Losses of each reading's tokens, not weighted; with a tape, the gradient of the weighted sum is
+// seeded, and where a reading has a teacher, one more forward pass of the base runs over its text.
 std::vector<train::LossSum> read_batch(const Graph& g, const ReadingModel& model,
                                        const ReadingBatch& batch);
 

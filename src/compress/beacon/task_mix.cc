@@ -53,6 +53,8 @@ void each_field(Mix& m, const Visit& visit) {
   visit("shortest_segment", m.shortest_segment);
   visit("longest_segment", m.longest_segment);
   visit("continuation", m.continuation);
+  visit("taught_share", m.taught_share);
+  visit("longest_taught", m.longest_taught);
   visit("given_share", m.given_share);
   visit("given_context", m.given_context);
   visit("given_questions", m.given_questions);
@@ -100,7 +102,8 @@ void check(const TaskMix& m, const std::string& where) {
              m.recall_length, m.recall_cue);
   OB_REQUIRE(is_share(m.given_share) && is_share(m.joined_share) && is_share(m.picked_share) &&
                  m.joined_share + m.picked_share <= 1 && is_share(m.shuffled_share) &&
-                 is_share(m.raw_share) && is_share(m.turn_share) && is_share(m.lead_share),
+                 is_share(m.raw_share) && is_share(m.turn_share) && is_share(m.lead_share) &&
+                 is_share(m.taught_share),
              InvalidArgument, "{}: shares lie in [0, 1], joined and picked together too", where);
   OB_REQUIRE(m.shortest_run >= 1 && m.longest_run >= m.shortest_run && m.most_runs >= 1 &&
                  m.longest_raw >= 1,
@@ -403,6 +406,11 @@ class TaskSampler::Draw {
                                  .tokens = tokens(w, w.end(), w.end() + w.continuation),
                                  .weight = weight(TaskKind::continuation),
                                  .kind = static_cast<int32_t>(TaskKind::continuation)});
+      if (mix_.taught_share > 0 && w.context <= mix_.longest_taught && chance(mix_.taught_share)) {
+        std::vector<int32_t>& raw = batch_.readings.back().teacher_text;
+        raw = {kSink};
+        append(raw, tokens(w, w.begin, w.end()));
+      }
     }
     for (int32_t i = 0; i < mix_.recall_spans && weight(TaskKind::recall) > 0; ++i) {
       recall(w, other);

@@ -26,6 +26,10 @@ struct TaskMix {
   int32_t shortest_segment = 256;
   int32_t longest_segment = 1536;
   int32_t continuation = 512;
+  // Of windows whose context is not longer than longest_taught: how often the continuation is
+  // learned from what the base says behind the raw context, in place of the tokens themselves.
+  double taught_share = 0;
+  int32_t longest_taught = 3072;
   // Share of windows that are drawn from documents with given questions, whole where they are not
   // longer than this.
   double given_share = 0.25;

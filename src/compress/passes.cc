@@ -8,6 +8,11 @@ Dtype merged_type(const backend::ExecutionContext& ctx) {
   return ctx.compute == backend::Compute::bf16 ? Dtype::bf16 : Dtype::f32;
 }
 
+int32_t most_pass_rows(const backend::ExecutionContext& ctx) {
+  constexpr int32_t kGpuRows = 32'768;
+  return ctx.device() == Device::cuda ? kGpuRows : kPassRows;
+}
+
 const model::Llama& MergedWriter::get(const backend::ExecutionContext& ctx,
                                       const model::Llama& base,
                                       const model::LoraAdapter& adapter) const {

@@ -2,7 +2,9 @@
 
 #include <cstring>
 
+#include "src/backend/transfer.h"
 #include "src/base/float16.h"
+#include "src/ops/registry.h"
 
 namespace offbook::compress {
 
@@ -12,6 +14,13 @@ void check_soft_payload(const CompressedContext& context, int64_t hidden) {
                  context.soft_tokens.shape() == wanted,
              InvalidArgument, "a context of {} slots of {} holds bf16 {}, not {}", wanted[0],
              context.method, to_string(wanted), to_string(context.soft_tokens));
+}
+
+void put_soft_tokens(const backend::ExecutionContext& ctx, const Tensor& vectors, int32_t first,
+                     const CompressedContext& to) {
+  const Tensor half = ctx.make(Dtype::bf16, vectors.shape());
+  ops::copy(ctx, {.x = vectors, .out = half});
+  backend::download(ctx, half, {to.soft_tokens.row_raw(first), static_cast<size_t>(half.bytes())});
 }
 
 std::vector<ContextPart> attach_soft_tokens(std::span<const Attachment> contexts,

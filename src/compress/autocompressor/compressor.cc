@@ -138,10 +138,7 @@ void AutoCompressor::write(const backend::ExecutionContext& ctx, std::span<Job* 
       run_segments({ctx}, writer_.get(ctx, base_.llama, auto_.lora), auto_, segments,
                    {.activations = ctx.activations()});
   for (size_t i = 0; i < jobs.size(); ++i) {
-    const Tensor half = ctx.make(Dtype::bf16, outputs[i].vectors.shape());
-    ops::copy(ctx, {.x = outputs[i].vectors, .out = half});
-    std::byte* to = jobs[i]->to->soft_tokens.row_raw(jobs[i]->slots_done());
-    backend::download(ctx, half, {to, static_cast<size_t>(half.bytes())});
+    put_soft_tokens(ctx, outputs[i].vectors, jobs[i]->slots_done(), *jobs[i]->to);
     jobs[i]->done += jobs[i]->tokens();
   }
 }
@@ -157,28 +154,16 @@ std::vector<CompressedContext> AutoCompressor::compress(const backend::Execution
   }
   for (bool is_done = false; !is_done;) {
     is_done = true;
-    std::vector<Job*> waiting;
-    int32_t rows = 0;
-    const auto flush = [&] {
-      if (!waiting.empty()) {
-        write(ctx, waiting);
-        waiting.clear();
-        rows = 0;
-      }
-    };
+    PassQueue<Job*> queue(most_pass_rows(ctx) + kMostBefore,
+                          [&](auto jobs_of_pass) { write(ctx, jobs_of_pass); });
     for (Job& job : jobs) {
       if (job.done == job.to->tokens_before) {
         continue;
       }
       is_done = false;
-      const int32_t more = 1 + kMostBefore + job.tokens() + job.slots();
-      if (rows + more > kPassRows + kMostBefore) {
-        flush();
-      }
-      rows += more;
-      waiting.push_back(&job);
+      queue.add(&job, 1 + kMostBefore + job.tokens() + job.slots());
     }
-    flush();
+    queue.flush();
   }
   return out;
 }

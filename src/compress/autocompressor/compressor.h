@@ -12,7 +12,6 @@ namespace offbook::compress {
 // Readers run under reader_adapter(): vectors are made for the model that made them.
 class AutoCompressor final : public Compressor {
  public:
-  static constexpr int32_t kPassRows = 2048;
   // Most vectors read in front of a part, the newest; training saw three times 50.
   static constexpr int32_t kMostBefore = 512;
 

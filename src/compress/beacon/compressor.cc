@@ -197,16 +197,7 @@ std::vector<CompressedContext> BeaconCompressor::compress(const backend::Executi
                                                           std::span<const Request> requests) const {
   std::vector<CompressedContext> out;
   out.reserve(requests.size());  // parts point into it
-  std::vector<Part> waiting;
-  const int32_t most_rows = ctx.device() == Device::cuda ? kGpuPassRows : kPassRows;
-  int32_t rows = 0;
-  const auto flush = [&] {
-    if (!waiting.empty()) {
-      write(ctx, waiting);
-      waiting.clear();
-      rows = 0;
-    }
-  };
+  PassQueue<Part> queue(most_pass_rows(ctx), [&](auto parts) { write(ctx, parts); });
   for (const Request& request : requests) {
     out.push_back(begin_context(*this, base_, request));
     const std::vector<Part> parts = parts_of(request, out.back());
@@ -215,14 +206,10 @@ std::vector<CompressedContext> BeaconCompressor::compress(const backend::Executi
       continue;
     }
     for (const Part& part : parts) {
-      if (rows + part.rows() > most_rows) {
-        flush();
-      }
-      rows += part.rows();
-      waiting.push_back(part);
+      queue.add(part, part.rows());
     }
   }
-  flush();
+  queue.flush();
   return out;
 }
 

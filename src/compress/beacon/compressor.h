@@ -13,12 +13,6 @@ namespace offbook::compress {
 // prior. Ratios that were not trained borrow the slot vector of the nearest one.
 class BeaconCompressor final : public Compressor {
  public:
-  // Most rows of one pass: 1,536 tokens at 8×, and the bound on memory (about 60 MB of activations
-  // for SmolLM2-135M).
-  static constexpr int32_t kPassRows = 2048;
-  // On a GPU, which smaller passes do not fill.
-  static constexpr int32_t kGpuPassRows = 32'768;
-
   // `ctx` is used by this call only. Corrupt where the weights do not fit the model.
   BeaconCompressor(const backend::ExecutionContext& ctx, const BaseModel& base,
                    const CompressorWeights& weights);

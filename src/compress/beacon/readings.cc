@@ -6,6 +6,7 @@
 #include "src/autograd/functional.h"
 #include "src/backend/transfer.h"
 #include "src/ops/registry.h"
+#include "src/store/kv_quantise.h"
 
 namespace offbook::compress {
 namespace {
@@ -28,6 +29,28 @@ model::LayerKv joined(const Graph& g, const model::LayerKv& a, const model::Laye
   return out;
 }
 
+// Slots of one source, rounded in place to what a file of `bits` a value holds of them.
+void round_slots(const backend::ExecutionContext& ctx, const model::LayerKv& kv, SlotRange range,
+                 int bits) {
+  const Tensor& first = kv.k.front();
+  const auto layers = static_cast<int64_t>(kv.k.size());
+  const Tensor whole =
+      Tensor::empty(first.dtype(), {layers, 2, range.count, first.dim(1), first.dim(2)});
+  const auto bytes = static_cast<size_t>(whole.bytes() / (2 * layers));
+  const auto each = [&](const Tensor& host, const auto& move) {
+    for (size_t i = 0; i < 2 * kv.k.size(); ++i) {
+      const Tensor& rows = (i % 2 == 0 ? kv.k : kv.v)[i / 2];
+      move(rows.slice(0, range.begin, range.begin + range.count),
+           std::span(host.raw() + i * bytes, bytes));
+    }
+  };
+  each(whole,
+       [&](const Tensor& rows, std::span<std::byte> to) { backend::download(ctx, rows, to); });
+  const Tensor rounded = store::dequantise_kv(store::quantise_kv(whole, bits), whole.dtype());
+  each(rounded,
+       [&](const Tensor& rows, std::span<std::byte> from) { backend::upload(ctx, from, rows); });
+}
+
 Rows write_sources(const Graph& g, const ReadingModel& m, const ReadingBatch& batch) {
   std::vector<BeaconSegment> slots;
   std::vector<BeaconSegment> raw;
@@ -47,6 +70,13 @@ Rows write_sources(const Graph& g, const ReadingModel& m, const ReadingBatch& ba
                           {.lora = m.writer != nullptr ? nullptr : &m.weights.lora,
                            .checkpointing = m.checkpointing,
                            .activations = m.activations});
+    for (const SlotRange& range : written.ranges) {
+      if (m.kv_bits < 16) {
+        OB_REQUIRE(g.tape == nullptr, InvalidArgument, "slots in {} bits are not trained",
+                   m.kv_bits);
+        round_slots(g.ctx, written.kv, range, m.kv_bits);
+      }
+    }
   }
   if (!raw.empty()) {
     read = write_raw(

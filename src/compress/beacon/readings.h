@@ -62,6 +62,9 @@ struct ReadingModel {
       nullptr;  // read raw text and readings under it; null: the base
   model::Checkpointing checkpointing = model::Checkpointing::none;
   Dtype activations = Dtype::f32;
+  // 8 or 4: slots are read as a file of that precision gives them back (store/kv_quantise.h). No
+  // gradient passes through.
+  int kv_bits = 16;
 };
 
 // The memories' rows, one memory behind another: what read_tasks() takes as slots.

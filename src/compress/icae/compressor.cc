@@ -2,11 +2,8 @@
 
 #include <algorithm>
 
-#include "src/backend/transfer.h"
 #include "src/base/float16.h"
-#include "src/compress/passes.h"
 #include "src/compress/soft_tokens.h"
-#include "src/ops/registry.h"
 
 namespace offbook::compress {
 
@@ -28,10 +25,7 @@ IcaeCompressor::IcaeCompressor(const backend::ExecutionContext& ctx, const BaseM
                    .needs_training = true,
                    .weights_hash = hash_of(weights)},
       weights_(weights),
-      icae_(on_device(ctx, take_icae(weights, base.llama.config()))),
-      writer_(std::make_unique<model::Llama>(
-          ctx, base.llama.config(),
-          model::merged(ctx, base.llama.weights(), icae_.encoder.lora, merged_type(ctx)))) {}
+      icae_(on_device(ctx, take_icae(weights, base.llama.config()))) {}
 
 int32_t IcaeCompressor::longest_span(int32_t ratio) const {
   const auto table = static_cast<int32_t>(icae_.encoder.summary.dim(0));
@@ -96,12 +90,10 @@ void IcaeCompressor::write(const backend::ExecutionContext& ctx,
   const std::vector<int32_t> filler = filling(rows, 1);
   segments.push_back({.tokens = filler});
   const std::vector<AutoOutput> outputs =
-      run_segments({ctx}, *writer_, icae_.encoder, segments, {.activations = ctx.activations()});
+      run_segments({ctx}, writer_.get(ctx, base_.llama, icae_.encoder.lora), icae_.encoder,
+                   segments, {.activations = ctx.activations()});
   for (size_t i = 0; i < spans.size(); ++i) {
-    const Tensor half = ctx.make(Dtype::bf16, outputs[i].vectors.shape());
-    ops::copy(ctx, {.x = outputs[i].vectors, .out = half});
-    std::byte* to = spans[i].to->soft_tokens.row_raw(spans[i].first_slot);
-    backend::download(ctx, half, {to, static_cast<size_t>(half.bytes())});
+    put_soft_tokens(ctx, outputs[i].vectors, spans[i].first_slot, *spans[i].to);
   }
 }
 
@@ -109,26 +101,14 @@ std::vector<CompressedContext> IcaeCompressor::compress(const backend::Execution
                                                         std::span<const Request> requests) const {
   std::vector<CompressedContext> out;
   out.reserve(requests.size());  // spans point into it
-  std::vector<Span> waiting;
-  int32_t rows = 0;
-  const auto flush = [&] {
-    if (!waiting.empty()) {
-      write(ctx, waiting);
-      waiting.clear();
-      rows = 0;
-    }
-  };
+  PassQueue<Span> queue(most_pass_rows(ctx), [&](auto spans) { write(ctx, spans); });
   for (const Request& request : requests) {
     out.push_back(begin_context(*this, base_, request));
     for (const Span& span : spans_of(request, out.back())) {
-      if (rows + span.rows() > kPassRows) {
-        flush();
-      }
-      rows += span.rows();
-      waiting.push_back(span);
+      queue.add(span, span.rows());
     }
   }
-  flush();
+  queue.flush();
   return out;
 }
 

@@ -2,17 +2,16 @@
 #pragma once
 #include "src/compress/compressor.h"
 #include "src/compress/icae/icae.h"
+#include "src/compress/passes.h"
 
 namespace offbook::compress {
 
 // A segment is cut in balanced spans of at most ratio × memory tokens; each is encoded alone and
-// leaves one slot per `ratio` tokens. Payloads are bf16. Holds the base with the encoder's adapter
-// merged; readers use no adapter. A request's prior is not read: its slots stand in front when both
-// are attached.
+// leaves one slot per `ratio` tokens. Payloads are bf16. From its first compress() on holds the
+// base with the encoder's adapter merged; readers use no adapter. A request's prior is not read:
+// its slots stand in front when both are attached.
 class IcaeCompressor final : public Compressor {
  public:
-  static constexpr int32_t kPassRows = 2048;
-
   // `ctx` is used by this call only. Corrupt where the weights do not fit the model.
   IcaeCompressor(const backend::ExecutionContext& ctx, const BaseModel& base,
                  const CompressorWeights& weights);
@@ -36,7 +35,7 @@ class IcaeCompressor final : public Compressor {
   Description description_;
   CompressorWeights weights_;
   IcaeWeights icae_;
-  std::unique_ptr<const model::Llama> writer_;
+  MergedWriter writer_;
 };
 
 }  // namespace offbook::compress

@@ -128,10 +128,13 @@ class Rows {
   void add(const Row& row, const Document& of, std::span<const Question* const> questions,
            bool has_answers, ReadingBatch& batch, double& kept) const {
     int32_t shared = -1;
+    const int32_t slots = row.kind == Kind::slots || row.kind == Kind::picked
+                              ? write_document(row.ratio, of, batch)
+                              : -1;
     for (const Question* q : questions) {
       int32_t memory = shared;
       if (memory < 0) {
-        batch.memories.push_back(memory_of(row, of, *q, batch, kept_of_last_));
+        batch.memories.push_back(memory_of(row, of, *q, slots, batch, kept_of_last_));
         memory = static_cast<int32_t>(batch.memories.size()) - 1;
         shared = row.kind == Kind::retrieved || row.kind == Kind::picked ? -1 : memory;
       }
@@ -154,6 +157,19 @@ class Rows {
     return static_cast<int32_t>(batch.sources.size()) - 1;
   }
 
+  // The document's slots, segment by segment, behind the prompt's beginning; the source of that,
+  // the segments' follow.
+  int32_t write_document(int32_t ratio, const Document& d, ReadingBatch& batch) const {
+    const int32_t first = raw({}, batch);
+    const auto size = static_cast<int32_t>(d.tokens.size());
+    for (int32_t at = 0; at < size; at += kSegment) {
+      batch.sources.push_back(
+          {.tokens = {d.tokens.begin() + at, d.tokens.begin() + std::min(size, at + kSegment)},
+           .ratio = ratio});
+    }
+    return first;
+  }
+
   std::vector<Passage> chosen(const Row& row, const Document& d, const Question& q) const {
     std::vector<Passage> out;
     int32_t left = row.budget;
@@ -173,8 +189,9 @@ class Rows {
     return out;
   }
 
-  Memory memory_of(const Row& row, const Document& d, const Question& q, ReadingBatch& batch,
-                   double& kept) const {
+  // `slots`: of write_document(), where the row reads slots.
+  Memory memory_of(const Row& row, const Document& d, const Question& q, int32_t slots,
+                   ReadingBatch& batch, double& kept) const {
     const auto size = static_cast<int32_t>(d.tokens.size());
     Memory memory;
     const auto add_raw = [&](std::vector<int32_t> text) {
@@ -194,16 +211,12 @@ class Rows {
       }
       add_raw(std::move(text));
     } else {
-      memory.pieces.push_back(batch.all_of(raw({}, batch), true));
-      const auto first = static_cast<int32_t>(batch.sources.size());
-      for (int32_t at = 0; at < size; at += kSegment) {
-        batch.sources.push_back(
-            {.tokens = {d.tokens.begin() + at, d.tokens.begin() + std::min(size, at + kSegment)},
-             .ratio = row.ratio});
-      }
+      memory.pieces.push_back(batch.all_of(slots, true));
+      const int32_t first = slots + 1;
+      const int32_t end = first + (size + kSegment - 1) / kSegment;
       kept = 0;
       if (row.kind == Kind::slots) {
-        for (auto s = first; s < static_cast<int32_t>(batch.sources.size()); ++s) {
+        for (int32_t s = first; s < end; ++s) {
           memory.pieces.push_back(batch.all_of(s, false));
           kept += static_cast<double>(memory.pieces.back().rows.size());
         }
@@ -435,26 +448,34 @@ int run(const Flags& flags) {
     }
     Result& result = results[row.name];
     double kept = 0;
-    for (size_t i = 0; i < test_part.size(); ++i) {
+    for (size_t first = 0; first < test_part.size(); first += static_cast<size_t>(at_once)) {
       backend::ArenaScope scope(*ctx.arena);
-      const Document& d = test_part[i];
-      const bool is_wrong = row.is_other || (flags.bar.sabotage && row.kind == Kind::slots);
-      const Document& of = is_wrong ? test_part[(i + 1) % test_part.size()] : d;
-      std::vector<const Question*> questions;
-      const size_t count = std::min(flags.questions, d.questions.size());
-      for (size_t q = 0; q < count; ++q) {
-        questions.push_back(&d.questions[q * d.questions.size() / count]);
-      }
+      const size_t end = std::min(first + static_cast<size_t>(at_once), test_part.size());
       ReadingBatch batch;
-      rows.add(row, of, questions, false, batch, kept);
-      const auto answers = compress::greedy_answers(ctx, reading, batch, kAnswerTokens, stops);
-      metrics::DocumentScores scores{.id = d.id};
-      for (size_t q = 0; q < answers.size(); ++q) {
-        scores.sum += 100 * metrics::token_f1(text::decode(model.tokenizer(), answers[q]),
-                                              questions[q]->references);
-        ++scores.questions;
+      std::vector<std::pair<const Document*, const Question*>> asked;
+      for (size_t i = first; i < end; ++i) {
+        const Document& d = test_part[i];
+        const bool is_wrong = row.is_other || (flags.bar.sabotage && row.kind == Kind::slots);
+        const Document& of = is_wrong ? test_part[(i + 1) % test_part.size()] : d;
+        std::vector<const Question*> questions;
+        const size_t count = std::min(flags.questions, d.questions.size());
+        for (size_t q = 0; q < count; ++q) {
+          questions.push_back(&d.questions[q * d.questions.size() / count]);
+          asked.emplace_back(&d, questions.back());
+        }
+        rows.add(row, of, questions, false, batch, kept);
       }
-      result.f1.push_back(scores);
+      const auto answers = compress::greedy_answers(ctx, reading, batch, kAnswerTokens, stops);
+      OB_CHECK(answers.size() == asked.size());
+      for (size_t q = 0; q < answers.size(); ++q) {
+        const auto& [document, question] = asked[q];
+        if (result.f1.empty() || result.f1.back().id != document->id) {
+          result.f1.push_back({.id = document->id});
+        }
+        result.f1.back().sum += 100 * metrics::token_f1(text::decode(model.tokenizer(), answers[q]),
+                                                        question->references);
+        ++result.f1.back().questions;
+      }
     }
     const metrics::Interval mean = metrics::bootstrap_mean(result.f1);
     result.kept = kept / static_cast<double>(mean.questions);

@@ -147,10 +147,12 @@ void train_autocompressor(Job& job, const OnStep& on_step, TrainJobResult& resul
   AutoWeights weights = on_device(job.ctx, new_autocompressor(job.ctx, job.base, init));
   const AutoWeights untrained = on_device(job.ctx, new_autocompressor(job.ctx, job.base, init));
   constexpr int32_t kSegments = 4;
+  const Pass pass = pass_of(job, kSegments * o.context);
   AutoTask task(job.ctx, job.base.llama, weights, job.training, {},
                 {.sequence = kSegments * o.context,
                  .longest_segment = 2 * o.context,
-                 .checkpointing = pass_of(job, kSegments * o.context).checkpointing,
+                 .at_once = pass.at_once,
+                 .checkpointing = pass.checkpointing,
                  .activations = job.ctx.activations()});
   result.training = run(job, task, on_step);
   if (result.training.end == train::TrainEnd::cancelled) {

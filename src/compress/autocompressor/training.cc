@@ -1,6 +1,7 @@
 #include "src/compress/autocompressor/training.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "src/compress/text_losses.h"
@@ -104,53 +105,78 @@ AutoTask::AutoTask(const backend::ExecutionContext& ctx, const model::Llama& bas
   parameters_.push_back(train::make_parameter(ctx, "summary.vectors", weights_.summary));
 }
 
-// `random` null: equal segments.
-train::LossSum AutoTask::run(const Graph& g, Tokens tokens, Random* random) {
+// A text on its way through its segments.
+struct AutoTask::Sequence {
+  Tokens tokens;
+  std::optional<Random> cuts;  // none: equal segments
+  Tensor before = {};          // vectors that the next segment reads
+};
+
+// All texts' first segments in one pass, then all second ones.
+train::LossSum AutoTask::run(const Graph& g, std::span<Sequence> texts) {
   train::LossSum total;
   const int32_t length = options_.sequence / options_.slices;
   const auto table = static_cast<int32_t>(weights_.summary.dim(0));
-  Tensor before;
   for (int32_t slice = 0; slice < options_.slices; ++slice) {
-    const Tokens text =
-        tokens.subspan(static_cast<size_t>(slice * length), static_cast<size_t>(length));
-    const std::vector<int32_t> lengths =
-        random == nullptr ? equal_segments(length, options_.segments_per_slice)
-                          : random_segments(*random, length, options_.segments_per_slice,
-                                            options_.longest_segment);
-    Tensor hidden;
-    size_t at = 0;
-    for (size_t i = 0; i < lengths.size(); ++i) {
-      const bool is_last = slice + 1 == options_.slices && i + 1 == lengths.size();
-      const AutoSegment segment{.before = before,
-                                .tokens = text.subspan(at, static_cast<size_t>(lengths[i])),
-                                .summary = is_last ? 0 : table};
-      const AutoOutput out = run_segments(g, base_, weights_, std::span(&segment, 1),
-                                          {.lora = &weights_.lora,
-                                           .checkpointing = options_.checkpointing,
-                                           .activations = options_.activations})
-                                 .front();
-      hidden = joined(g, hidden, out.text);
-      if (!is_last) {
-        before = carried(g, weights_.carry, before, out.vectors);
-      }
-      at += static_cast<size_t>(lengths[i]);
+    std::vector<std::vector<int32_t>> lengths;
+    for (Sequence& t : texts) {
+      lengths.push_back(t.cuts ? random_segments(*t.cuts, length, options_.segments_per_slice,
+                                                 options_.longest_segment)
+                               : equal_segments(length, options_.segments_per_slice));
     }
-    // A segment's first token is predicted from the last text token before it, as published.
-    const ScoredText scored{.tokens = text};
-    const train::LossSum part =
-        score_texts(g, hidden, base_.weights().lm_head, std::span(&scored, 1)).front();
-    total.sum += part.sum;
-    total.count += part.count;
-    if (before.defined() && slice + 1 < options_.slices) {
-      before = detached(g, before);
+    std::vector<Tensor> hidden(texts.size());
+    std::vector<size_t> at(texts.size(), static_cast<size_t>(slice * length));
+    for (size_t i = 0; i < lengths.front().size(); ++i) {
+      const bool is_last = slice + 1 == options_.slices && i + 1 == lengths.front().size();
+      std::vector<AutoSegment> segments;
+      for (size_t t = 0; t < texts.size(); ++t) {
+        const auto count = static_cast<size_t>(lengths[t][i]);
+        segments.push_back({.before = texts[t].before,
+                            .tokens = texts[t].tokens.subspan(at[t], count),
+                            .summary = is_last ? 0 : table});
+        at[t] += count;
+      }
+      const std::vector<AutoOutput> out = run_segments(g, base_, weights_, segments,
+                                                       {.lora = &weights_.lora,
+                                                        .checkpointing = options_.checkpointing,
+                                                        .activations = options_.activations});
+      for (size_t t = 0; t < texts.size(); ++t) {
+        hidden[t] = joined(g, hidden[t], out[t].text);
+        if (!is_last) {
+          texts[t].before = carried(g, weights_.carry, texts[t].before, out[t].vectors);
+        }
+      }
+    }
+    for (size_t t = 0; t < texts.size(); ++t) {
+      // A segment's first token is predicted from the last text token before it, as published.
+      const ScoredText scored{.tokens = texts[t].tokens.subspan(static_cast<size_t>(slice * length),
+                                                                static_cast<size_t>(length))};
+      const train::LossSum part =
+          score_texts(g, hidden[t], base_.weights().lm_head, std::span(&scored, 1)).front();
+      total.sum += part.sum;
+      total.count += part.count;
+      if (texts[t].before.defined() && slice + 1 < options_.slices) {
+        texts[t].before = detached(g, texts[t].before);
+      }
     }
   }
   return total;
 }
 
 train::LossSum AutoTask::micro_batch(const Graph& g, uint64_t seed) {
-  Random random(seed);
-  return run(g, training_.draw(random, options_.sequence), &random);
+  return micro_batches(g, std::span(&seed, 1));
+}
+
+train::LossSum AutoTask::micro_batches(const Graph& g, std::span<const uint64_t> seeds) {
+  std::vector<std::vector<int32_t>> drawn;
+  std::vector<Sequence> texts;
+  drawn.reserve(seeds.size());  // texts point into it
+  for (const uint64_t seed : seeds) {
+    Random random(seed);
+    drawn.push_back(training_.draw(random, options_.sequence));
+    texts.push_back({.tokens = drawn.back(), .cuts = random});
+  }
+  return run(g, texts);
 }
 
 std::optional<train::LossSum> AutoTask::evaluate(const Graph& g) {
@@ -160,8 +186,8 @@ std::optional<train::LossSum> AutoTask::evaluate(const Graph& g) {
   train::LossSum total;
   for (const TrainingText::Window& window : held_out_) {
     backend::ArenaScope scope(*g.ctx.arena);
-    const train::LossSum part =
-        run(g, Tokens(window.tokens).first(static_cast<size_t>(options_.sequence)), nullptr);
+    Sequence text{.tokens = Tokens(window.tokens).first(static_cast<size_t>(options_.sequence))};
+    const train::LossSum part = run(g, std::span(&text, 1));
     total.sum += part.sum;
     total.count += part.count;
   }

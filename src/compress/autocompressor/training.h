@@ -18,6 +18,7 @@ struct AutoTrainingOptions {
   int32_t slices = 2;
   int32_t segments_per_slice = 2;
   int32_t longest_segment = 4096;  // where segments are cut at random: none is longer
+  int32_t at_once = 1;             // texts of a step that run as one pass
   model::Checkpointing checkpointing = model::Checkpointing::per_layer;
   Dtype activations = Dtype::f32;
 };
@@ -40,11 +41,14 @@ class AutoTask final : public train::TrainingTask {
 
   std::vector<train::Parameter>& parameters() override { return parameters_; }
   train::LossSum micro_batch(const Graph& g, uint64_t seed) override;
+  int32_t at_once() const override { return options_.at_once; }
+  train::LossSum micro_batches(const Graph& g, std::span<const uint64_t> seeds) override;
   // Losses of the held-out windows in equal segments.
   std::optional<train::LossSum> evaluate(const Graph& g) override;
 
  private:
-  train::LossSum run(const Graph& g, std::span<const int32_t> tokens, Random* random);
+  struct Sequence;
+  train::LossSum run(const Graph& g, std::span<Sequence> texts);
 
   const model::Llama& base_;
   AutoWeights& weights_;

@@ -100,6 +100,41 @@ TEST_F(AutoTrainingTest, GradientsAreRightWithinASlice) {
   }
 }
 
+TEST_F(AutoTrainingTest, TextsTogetherGiveWhatTheyGiveAlone) {
+  for (const Carry carry : {Carry::accumulate, Carry::replace}) {
+    AutoWeights weights = fresh(carry, true);
+    AutoTask task(tiny_.ctx, tiny_.llama, weights, text_, {}, small());
+    const std::vector<uint64_t> seeds{3, 8, 5};
+    std::vector<std::vector<float>> gradients;
+    std::vector<double> sums;
+    for (const size_t at_once : {size_t{1}, seeds.size()}) {
+      for (train::Parameter& p : task.parameters()) {
+        std::fill_n(p.grad.data<float>(), p.grad.numel(), 0.0f);
+      }
+      double sum = 0;
+      for (size_t i = 0; i < seeds.size(); i += at_once) {
+        backend::ArenaScope scope(tiny_.arena);
+        autograd::Tape tape(tiny_.ctx);
+        for (train::Parameter& p : task.parameters()) {
+          tape.watch(p.value, p.grad);
+        }
+        sum += task.micro_batches({tiny_.ctx, &tape}, std::span(seeds).subspan(i, at_once)).sum;
+        tape.backward();
+      }
+      sums.push_back(sum);
+      gradients.emplace_back();
+      for (const train::Parameter& p : task.parameters()) {
+        gradients.back().insert(gradients.back().end(), p.grad.data<float>(),
+                                p.grad.data<float>() + p.grad.numel());
+      }
+    }
+    EXPECT_NEAR(sums[0], sums[1], 1e-4 * sums[0]);
+    for (size_t i = 0; i < gradients[0].size(); ++i) {
+      ASSERT_NEAR(gradients[0][i], gradients[1][i], 1e-3 + 1e-3 * std::abs(gradients[0][i])) << i;
+    }
+  }
+}
+
 TEST_F(AutoTrainingTest, GradientsStopBetweenSlices) {
   // Two slices of one segment: the vectors of the first are only read in the second, where they are
   // detached.

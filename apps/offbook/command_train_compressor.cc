@@ -74,7 +74,8 @@ void run_train_compressor(Shell& shell, const TrainJobOptions& options) {
 }
 
 void add_options(CLI::App& command, TrainJobOptions& o) {
-  command.add_option("method", o.method, "beacon, autocompressor, or on shards icae")->required();
+  command.add_option("method", o.method, "beacon, autocompressor, or on shards also icae")
+      ->required();
   command.add_option("--text", o.text, "training text: .txt, .jsonl or .jsonl.zst files");
   command.add_option("--held-out", o.held_out, "text of other documents, to measure on");
   command.add_option("--out", o.out, "weights file to write")->required();
@@ -126,7 +127,7 @@ void add_options(CLI::App& command, TrainJobOptions& o) {
 // What both forms of the command name.
 MixedTraining with_shared(MixedTraining mixed, const TrainJobOptions& o) {
   OB_REQUIRE(o.method == "beacon" || o.method == "icae", InvalidArgument,
-             "--shards trains beacon or icae, not {}", printable(o.method));
+             "--shards trains beacon, autocompressor or icae, not {}", printable(o.method));
   mixed.job.out = o.out;
   mixed.job.steps = o.steps;
   mixed.job.accumulation = o.accumulation;
@@ -138,6 +139,14 @@ MixedTraining with_shared(MixedTraining mixed, const TrainJobOptions& o) {
   mixed.job.figures.context = o.context;
   mixed.job.figures.continuation = o.continuation;
   return mixed;
+}
+
+// The other way about, for the method whose training reads plain text.
+TrainJobOptions on_shards(TrainJobOptions o, const MixedTraining& mixed) {
+  o.shards = mixed.job.shards;
+  o.held_out_shards = mixed.job.held_out;
+  o.stored_bits = mixed.job.stored_bits;
+  return o;
 }
 
 }  // namespace
@@ -156,6 +165,8 @@ void add_train_compressor(CLI::App& app, Shell& shell) {
                                   [&shell, options, mixed] {
                                     if (mixed->job.shards.empty()) {
                                       run_train_compressor(shell, *options);
+                                    } else if (options->method == "autocompressor") {
+                                      run_train_compressor(shell, on_shards(*options, *mixed));
                                     } else if (options->method == "icae") {
                                       run_icae_training(shell, with_shared(*mixed, *options));
                                     } else {

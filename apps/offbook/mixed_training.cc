@@ -100,16 +100,16 @@ void say_figures(const Shell& shell, const MixedJobResult& result) {
 }  // namespace
 
 void add_mixed_options(CLI::App& command, MixedTraining& o) {
-  const std::string group = "On shards (beacon)";
+  const std::string group = "On shards";
   const auto add = [&](const char* name, auto& to, const char* help) {
     return command.add_option(name, to, help)->capture_default_str()->group(group);
   };
   add("--shards", o.job.shards, "training data of `offbook data build`, in place of --text");
   add("--held-out-shards", o.job.held_out, "of other documents, in place of --held-out");
-  add("--mix", o.mix, "JSON file that mixes the tasks (docs/formats/training_data.md)");
-  add("--from", o.job.from, "weights to start from");
+  add("--mix", o.mix, "beacon: JSON file that mixes the tasks (docs/formats/training_data.md)");
+  add("--from", o.job.from, "beacon: weights to start from");
   add("--reader-rank", o.job.reader_rank,
-      "rank of an adapter of who reads slots; 0: the base reads");
+      "beacon: rank of an adapter of who reads slots; 0: the base reads");
   add("--bits", o.job.stored_bits, "bits a value of the adapters in the file")
       ->check(CLI::IsMember({16, 8, 4}));
   add("--evaluate-every", o.job.evaluate_every, "steps between held-out losses; 0: at the end");

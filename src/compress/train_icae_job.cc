@@ -73,10 +73,7 @@ IcaeJobResult train_icae(const backend::ExecutionContext& ctx, FileSystem& fs,
   result.weights = with_packed_factors(result.weights, o.stored_bits);
   result.weights.tokens_seen = result.rows;
   const IcaeWeights written = on_device(ctx, take_icae(result.weights, base.llama.config()));
-  TrainingText text;
-  for (const TrainingDocument& d : held_out.documents) {
-    text.add(d.group, d.tokens);
-  }
+  const TrainingText text = text_of(held_out);
   IcaeMeasureOptions measure{
       .ratio = o.ratio, .context = o.ratio * o.memory_tokens, .end_token = end};
   const auto windows = text.held_out(o.held_out_windows, measure.context + measure.continuation);

@@ -5,6 +5,8 @@
 #include "src/compress/autocompressor/training.h"
 #include "src/compress/beacon/training.h"
 #include "src/compress/beacon/weights.h"
+#include "src/compress/data/shards.h"
+#include "src/compress/packed_factors.h"
 #include "src/compress/passes.h"
 #include "src/model/pass_plan.h"
 
@@ -43,11 +45,15 @@ Pass pass_of(const Job& job, int64_t window_rows) {
   return {static_cast<int32_t>(plan.rows / window_rows), plan.checkpointing};
 }
 
-TrainingText read(FileSystem& fs, const std::vector<std::filesystem::path>& paths,
-                  const text::Tokenizer& tokenizer, const ReadTextOptions& options) {
+TrainingText read(FileSystem& fs, const std::filesystem::path& shards,
+                  const std::vector<std::filesystem::path>& paths, const BaseModel& base,
+                  const ReadTextOptions& options) {
+  if (!shards.empty()) {
+    return text_of(load_shards(fs, shards, base.fingerprint));
+  }
   TrainingText text;
   for (const std::filesystem::path& path : paths) {
-    read_training_text(fs, path, tokenizer, options, text);
+    read_training_text(fs, path, base.tokenizer, options, text);
   }
   return text;
 }
@@ -128,6 +134,7 @@ void train_beacon(Job& job, const OnStep& on_step, TrainJobResult& result) {
     return;
   }
   put_beacon(on_host(job.ctx, weights), result.weights);
+  result.weights = with_packed_factors(result.weights, o.stored_bits);
   result.weights.tokens_seen = static_cast<int64_t>(
       task.tokens_per_micro_batch() * static_cast<double>(result.training.steps * o.accumulation));
   BeaconMeasureOptions measure{
@@ -159,6 +166,7 @@ void train_autocompressor(Job& job, const OnStep& on_step, TrainJobResult& resul
     return;
   }
   put_autocompressor(on_host(job.ctx, weights), result.weights);
+  result.weights = with_packed_factors(result.weights, o.stored_bits);
   result.weights.tokens_seen = result.training.steps * o.accumulation * kSegments * o.context;
   const AutoMeasureOptions measure{
       .ratio = o.summary_ratio, .context = o.context, .continuation = o.continuation};
@@ -173,8 +181,9 @@ void train_autocompressor(Job& job, const OnStep& on_step, TrainJobResult& resul
 void check(const TrainJobOptions& o) {
   OB_REQUIRE(o.method == "beacon" || o.method == "autocompressor", InvalidArgument,
              "methods that are trained: beacon, autocompressor; not {}", printable(o.method));
-  OB_REQUIRE(!o.text.empty() && !o.held_out.empty(), InvalidArgument,
-             "training needs text and held-out text");
+  OB_REQUIRE(!(o.shards.empty() ? o.text.empty() : !o.text.empty()) &&
+                 !(o.held_out_shards.empty() ? o.held_out.empty() : !o.held_out.empty()),
+             InvalidArgument, "training needs text and held-out text, or shards of both");
   OB_REQUIRE(!o.out.empty(), InvalidArgument, "training needs a file for the weights");
   OB_REQUIRE(o.context >= 16 && o.continuation >= 2 && o.held_out_windows >= 2, InvalidArgument,
              "windows of {} + {} tokens, {} held out; at least 16 + 2, and 2", o.context,
@@ -192,9 +201,9 @@ TrainJobResult train_compressor(const backend::ExecutionContext& ctx, FileSystem
   const BaseModel plain_base{plain, base.tokenizer, base.fingerprint};
   Job job{.ctx = ctx, .fs = fs, .base = plain_base, .options = options};
   job.training =
-      read(fs, options.text, base.tokenizer,
+      read(fs, options.shards, options.text, base,
            {.share = options.text_share, .max_tokens = options.max_tokens, .seed = options.seed});
-  const TrainingText held_out = read(fs, options.held_out, base.tokenizer, {});
+  const TrainingText held_out = read(fs, options.held_out_shards, options.held_out, base, {});
   job.held_out =
       held_out.held_out(options.held_out_windows, options.context + options.continuation);
   OB_REQUIRE(job.held_out.size() >= 2, InvalidArgument,

@@ -20,7 +20,10 @@ struct TrainJobOptions {
       held_out;           // of other documents; at least two of `context` + `continuation`
   double text_share = 1;  // of the documents of `text`
   int64_t max_tokens = 64'000'000;  // of `text`
-  std::filesystem::path out;        // the weights file; "OUT.state" beside it resumes a stopped run
+  // In place of text and held_out: what `offbook data build` wrote, files or folders.
+  std::filesystem::path shards, held_out_shards;
+  int stored_bits = 16;       // a value of the adapter in the file: 16, 8 or 4
+  std::filesystem::path out;  // the weights file; "OUT.state" beside it resumes a stopped run
 
   int64_t steps = 400;
   int32_t accumulation = 1;

@@ -43,14 +43,6 @@ BeaconWeights first_weights(const backend::ExecutionContext& ctx, FileSystem& fs
   return new_beacon(ctx, base, init);
 }
 
-TrainingText text_of(const TrainingSet& set) {
-  TrainingText text;
-  for (const TrainingDocument& d : set.documents) {
-    text.add(d.group, d.tokens);
-  }
-  return text;
-}
-
 void check(const MixedJobOptions& o) {
   OB_REQUIRE(!o.out.empty(), InvalidArgument, "training needs a file for the weights");
   OB_REQUIRE(o.steps > 0 || !o.from.empty(), InvalidArgument,

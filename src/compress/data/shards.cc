@@ -140,6 +140,14 @@ int64_t TrainingSet::examples() const {
       [](int64_t n, const auto& d) { return n + static_cast<int64_t>(d.examples.size()); });
 }
 
+TrainingText text_of(const TrainingSet& set) {
+  TrainingText text;
+  for (const TrainingDocument& d : set.documents) {
+    text.add(d.group, d.tokens);
+  }
+  return text;
+}
+
 void save_shard(FileSystem& fs, const std::filesystem::path& path, const TrainingSet& shard) {
   std::vector<int32_t> tokens;
   std::vector<int32_t> texts;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "src/base/file_system.h"
+#include "src/compress/training_text.h"
 #include "src/records/context.h"
 
 namespace offbook::compress {
@@ -48,6 +49,9 @@ struct TrainingSet {
   int64_t tokens() const;
   int64_t examples() const;
 };
+
+// The documents alone.
+TrainingText text_of(const TrainingSet& set);
 
 // One shard file. Io; atomic.
 void save_shard(FileSystem& fs, const std::filesystem::path& path, const TrainingSet& shard);

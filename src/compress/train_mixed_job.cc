@@ -127,6 +127,10 @@ MixedJobResult train_mixed_beacon(const backend::ExecutionContext& ctx, FileSyst
     put_beacon(on_host(ctx, weights), result.weights);
   } else {
     result.weights = load_weights(fs, o.from, base.fingerprint);  // to the bit
+    if (o.stored_bits < 16) {  // packed anew, from what the file's own precision gives back
+      result.weights.tensors.clear();
+      put_beacon(on_host(ctx, weights), result.weights);
+    }
   }
   result.weights = with_packed_factors(result.weights, o.stored_bits);
   if (o.steps > 0) {

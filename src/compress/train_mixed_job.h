@@ -26,7 +26,9 @@ struct MixedJobOptions {
   int64_t reader_rank = 0;  // of the reader's, on q, k, v, o; 0: the base reads
   uint64_t seed = 0;
   bool saves_memory = false;
-  int stored_bits = 16;        // a value of the adapters in the file: 16, 8 or 4
+  // Of a value of the adapters in the file: 8, 4, or 16: as trained, as `from` has it without
+  // steps.
+  int stored_bits = 16;
   int64_t evaluate_every = 0;  // steps; the best state is kept
   double save_seconds = 30;
 

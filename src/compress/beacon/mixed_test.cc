@@ -322,8 +322,11 @@ TEST_F(MixedTest, AJobTrainsStopsResumesAndMeasures) {
   measured.steps = 0;
   measured.from = "/w";
   measured.out = "/m";
+  measured.stored_bits = 16;
   EXPECT_NEAR(run(measured, 100).reading[0].continuation.right.mean(),
               whole.reading[0].continuation.right.mean(), 1e-6);
+  measured.stored_bits = 4;
+  EXPECT_LT(run(measured, 100).bytes, whole.bytes);  // packed anew
 }
 
 }  // namespace

@@ -34,17 +34,39 @@ struct Deleter {
 };
 template <typename T, cublasStatus_t (*Destroy)(T)>
 using Handle = std::unique_ptr<std::remove_pointer_t<T>, Deleter<T, Destroy>>;
-using Layout = Handle<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
 using Desc = Handle<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
 using Preference = Handle<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
 
 // cuBLASLt is column-major: a row-major [rows, cols] matrix is a column-major [cols, rows] one.
-Layout layout(Dtype dtype, int64_t rows, int64_t cols, int64_t ld) {
-  cublasLtMatrixLayout_t out = nullptr;
-  blas_check(cublasLtMatrixLayoutCreate(&out, cuda_type(dtype), static_cast<uint64_t>(cols),
+struct Layout {
+  Layout(Dtype dtype, int64_t rows, int64_t cols, int64_t ld) {
+    blas_check(cublasLtMatrixLayoutInit(&opaque, cuda_type(dtype), static_cast<uint64_t>(cols),
                                         static_cast<uint64_t>(rows), ld),
-             "describing a matrix");
-  return Layout(out);
+               "describing a matrix");
+  }
+  cublasLtMatrixLayout_t get() { return &opaque; }
+
+  cublasLtMatrixLayoutOpaque_t opaque;
+};
+
+struct Layouts {
+  explicit Layouts(const GemmArgs& g)
+      : a(g.transpose_a == Transpose::yes ? Layout(g.factor_dtype, g.k, g.m, g.lda)
+                                          : Layout(g.factor_dtype, g.m, g.k, g.lda)),
+        b(g.transpose_b == Transpose::yes ? Layout(g.factor_dtype, g.n, g.k, g.ldb)
+                                          : Layout(g.factor_dtype, g.k, g.n, g.ldb)),
+        addend(g.c_dtype, g.m, g.n, g.ld_addend),
+        c(g.c_dtype, g.m, g.n, g.ldc) {}
+  Layout a, b, addend, c;
+};
+
+// Rows of a pass, which may be any number, share the algorithm of the next of sixteen sizes an
+// octave.
+int64_t planned_size(int64_t n) {
+  constexpr int64_t kExact = 1024;
+  const int64_t step =
+      n <= kExact ? 1 : static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(n - 1))) / 16;
+  return (n + step - 1) / step * step;
 }
 
 Desc description(const GemmArgs& g) {
@@ -73,7 +95,6 @@ void prefer(const Preference& preference, cublasLtMatmulPreferenceAttributes_t w
 
 struct GemmLibrary::Plan {
   Desc desc;
-  Layout a, b, c;
   cublasLtMatmulAlgo_t algorithm;
 };
 
@@ -83,10 +104,11 @@ size_t GemmLibrary::KeyHash::operator()(const Key& key) const noexcept {
     h = (h ^ value) * 0x9e3779b97f4a7c15ull;
     h ^= h >> 29;
   };
-  for (const int64_t size : {key.m, key.n, key.k, key.lda, key.ldb, key.ldc}) {
+  for (const int64_t size : {key.m, key.n, key.k, key.lda, key.ldb, key.ldc, key.ld_addend}) {
     mix(static_cast<uint64_t>(size));
   }
-  mix(uint64_t{key.align_a} << 20 | uint64_t{key.align_b} << 10 | key.align_c);
+  mix(uint64_t{key.align_addend} << 30 | uint64_t{key.align_a} << 20 | uint64_t{key.align_b} << 10 |
+      key.align_c);
   mix(static_cast<uint64_t>(key.transpose_a) << 4 | static_cast<uint64_t>(key.transpose_b) << 3 |
       static_cast<uint64_t>(key.factor_dtype) << 16 | static_cast<uint64_t>(key.c_dtype) << 8 |
       (key.adds ? 1u : 0u));
@@ -114,9 +136,11 @@ const GemmLibrary::Plan& GemmLibrary::plan_for(const GemmArgs& g) {
                 g.lda,
                 g.ldb,
                 g.ldc,
+                g.ld_addend,
                 alignment(g.a, g.lda, g.factor_dtype),
                 alignment(g.b, g.ldb, g.factor_dtype),
                 alignment(g.c, g.ldc, g.c_dtype),
+                alignment(g.addend, g.ld_addend, g.c_dtype),
                 g.transpose_a,
                 g.transpose_b,
                 g.factor_dtype,
@@ -126,26 +150,21 @@ const GemmLibrary::Plan& GemmLibrary::plan_for(const GemmArgs& g) {
   if (found != plans_.end()) {
     return found->second;
   }
-  const bool ta = g.transpose_a == Transpose::yes;
-  const bool tb = g.transpose_b == Transpose::yes;
-  Plan plan{description(g),
-            layout(g.factor_dtype, ta ? g.k : g.m, ta ? g.m : g.k, g.lda),
-            layout(g.factor_dtype, tb ? g.n : g.k, tb ? g.k : g.n, g.ldb),
-            layout(g.c_dtype, g.m, g.n, g.ldc),
-            {}};
+  Plan plan{description(g), {}};
   cublasLtMatmulPreference_t raw = nullptr;
   blas_check(cublasLtMatmulPreferenceCreate(&raw), "making preferences");
   const Preference preference(raw);
   prefer(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspaceBytes);
   prefer(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, key.align_b);
   prefer(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, key.align_a);
-  prefer(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, key.align_c);
+  prefer(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, key.align_addend);
   prefer(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, key.align_c);
+  Layouts layouts(g);
   cublasLtMatmulHeuristicResult_t best{};
   int count = 0;
   const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
-      handle_, plan.desc.get(), plan.b.get(), plan.a.get(), plan.c.get(), plan.c.get(),
-      preference.get(), 1, &best, &count);
+      handle_, plan.desc.get(), layouts.b.get(), layouts.a.get(), layouts.addend.get(),
+      layouts.c.get(), preference.get(), 1, &best, &count);
   OB_REQUIRE(status == CUBLAS_STATUS_SUCCESS && count == 1, Unsupported,
              "cuBLASLt has no algorithm for {} [{}, {}] x [{}, {}] to {}: {}",
              dtype_info(g.factor_dtype).name, g.m, g.k, g.k, g.n, dtype_info(g.c_dtype).name,
@@ -154,15 +173,26 @@ const GemmLibrary::Plan& GemmLibrary::plan_for(const GemmArgs& g) {
   return plans_.emplace(key, std::move(plan)).first->second;
 }
 
-void GemmLibrary::run(const GemmArgs& g, cudaStream_t stream) {
-  if (g.m == 0 || g.n == 0) {
+void GemmLibrary::run(const GemmArgs& args, cudaStream_t stream) {
+  if (args.m == 0 || args.n == 0) {
     return;
   }
-  OB_CHECK(g.k > 0);
-  const Plan& plan = plan_for(g);
-  blas_check(cublasLtMatmul(handle_, plan.desc.get(), &g.alpha, g.b, plan.b.get(), g.a,
-                            plan.a.get(), &g.beta, g.c, plan.c.get(), g.c, plan.c.get(),
-                            &plan.algorithm, workspace_, kWorkspaceBytes, stream),
+  OB_CHECK(args.k > 0);
+  GemmArgs g = args;
+  if (g.addend == nullptr) {
+    g.addend = g.c;
+    g.ld_addend = g.ldc;
+  }
+  GemmArgs planned = g;
+  // Where a stands transposed, the gradient of a weight is asked for, and rows are what is summed
+  // over.
+  int64_t& rows = g.transpose_a == Transpose::yes ? planned.k : planned.m;
+  rows = planned_size(rows);
+  const Plan& plan = plan_for(planned);
+  Layouts layouts(g);
+  blas_check(cublasLtMatmul(handle_, plan.desc.get(), &g.alpha, g.b, layouts.b.get(), g.a,
+                            layouts.a.get(), &g.beta, g.addend, layouts.addend.get(), g.c,
+                            layouts.c.get(), &plan.algorithm, workspace_, kWorkspaceBytes, stream),
              "queueing a product");
 }
 

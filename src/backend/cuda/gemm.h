@@ -12,9 +12,9 @@ namespace offbook::backend {
 
 enum class Transpose : uint8_t { no, yes };
 
-// Row-major: c [m, n] = alpha · op(a) [m, k] op(b) [k, n] + beta · c. Rows lie ld elements apart.
-// a and b are both f32 (multiplied exactly, never in tf32) or both bf16; c is f32, or bf16 when
-// they are; sums are f32.
+// Row-major: c [m, n] = alpha · op(a) [m, k] op(b) [k, n] + beta · c, or + beta · addend where
+// there is one. Rows lie ld elements apart. a and b are both f32 (multiplied exactly, never in
+// tf32) or both bf16; c is f32, or bf16 when they are; sums are f32.
 struct GemmArgs {
   const void* a = nullptr;
   const void* b = nullptr;
@@ -31,6 +31,8 @@ struct GemmArgs {
   Dtype c_dtype = Dtype::bf16;
   float alpha = 1.0f;
   float beta = 0.0f;
+  const void* addend = nullptr;  // of c's type
+  int64_t ld_addend = 0;
 };
 
 // Not thread-safe. Same bits for the same arguments on the same GPU and library.
@@ -52,8 +54,8 @@ class GemmLibrary {
     size_t operator()(const Key& key) const noexcept;
   };
   struct Key {
-    int64_t m, n, k, lda, ldb, ldc;
-    uint32_t align_a, align_b, align_c;
+    int64_t m, n, k, lda, ldb, ldc, ld_addend;
+    uint32_t align_a, align_b, align_c, align_addend;
     Transpose transpose_a, transpose_b;
     Dtype factor_dtype, c_dtype;
     bool adds;

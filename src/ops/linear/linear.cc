@@ -41,6 +41,19 @@ void linear(const ExecutionContext& ctx, const LinearArgs& a) {
   check_rows("linear", "x", a.x, n, a.weight.dim(1));
   check_rows("linear", "out", a.out, n, a.weight.dim(0));
   check_vector("linear", "bias", a.bias, a.weight.dim(0));
+  if (a.addend.defined()) {
+    check_rows("linear", "addend", a.addend, n, a.weight.dim(0));
+    OB_OP_REQUIRE("linear", a.write == Write::overwrite && a.addend.dtype() == a.out.dtype(),
+                  "an addend has the type of an output that is overwritten, {} is added to {}",
+                  to_string(a.addend), to_string(a.out));
+    if (ctx.backend != Backend::cuda) {
+      LinearArgs on_top = a;
+      on_top.addend = {};
+      on_top.write = Write::accumulate;
+      copy(ctx, {.x = a.addend, .out = a.out});
+      return linear(ctx, on_top);
+    }
+  }
   pick(&OpTable::linear, ctx, "linear")(ctx, a);
 }
 

@@ -10,10 +10,11 @@ struct LinearArgs {
   Tensor bias;    // [out], f32, or undefined
   float alpha = 1.0f;
   Write write = Write::overwrite;
-  Tensor out;  // [n, out], f32 or bf16; rows may be strided
+  Tensor addend;  // like out and of its type, or undefined; with Write::overwrite only
+  Tensor out;     // [n, out], f32 or bf16; rows may be strided
 };
-// out (+)= alpha · x weightᵀ + bias. ctx.compute says in which type the factors multiply (f32 is
-// exact for f32 inputs; bf16 rounds both factors); sums are f32. With quantised weights and n ≤ 8 an
+// out (+)= alpha · x weightᵀ + bias (+ addend). ctx.compute says in which type the factors multiply
+// (f32 is exact for f32 inputs; bf16 rounds both factors); sums are f32. With quantised weights and n ≤ 8 an
 // implementation may quantise activations to int8 per 32 values, unless ctx.compute is f32. A row's
 // result has the same bits for n = 1…8.
 void linear(const ExecutionContext& ctx, const LinearArgs& args);

@@ -62,6 +62,7 @@ void multiply(const ExecutionContext& ctx, const Product& p) {
     return;
   }
   const auto ld = [](const Tensor& t) { return std::max<int64_t>(t.stride(0), t.dim(1)); };
+  const bool adds = p.write == Write::accumulate || p.addend.defined();
   ctx.cuda->gemm->run({.a = p.a.raw(),
                        .b = p.b.raw(),
                        .c = p.c.raw(),
@@ -76,13 +77,24 @@ void multiply(const ExecutionContext& ctx, const Product& p) {
                        .factor_dtype = p.a.dtype(),
                        .c_dtype = p.c.dtype(),
                        .alpha = p.alpha,
-                       .beta = p.write == Write::accumulate ? 1.0f : 0.0f},
+                       .beta = adds ? 1.0f : 0.0f,
+                       .addend = p.addend.defined() ? p.addend.raw() : nullptr,
+                       .ld_addend = p.addend.defined() ? ld(p.addend) : 0},
                       ctx.cuda->stream.get());
 }
 
 void linear(const ExecutionContext& ctx, const LinearArgs& a) {
   if (a.x.dim(0) == 0 || a.weight.dim(0) == 0) {
     return;
+  }
+  const bool few_rows = a.x.dim(0) <= (is_quantised(a.weight.dtype()) ? kQuantisedRows : kGemvRows);
+  const bool wide_result = a.out.dtype() == Dtype::bf16 && ctx.compute == Compute::f32;
+  if (a.addend.defined() && (few_rows || wide_result)) {  // only cuBLASLt adds from elsewhere
+    LinearArgs on_top = a;
+    on_top.addend = {};
+    on_top.write = Write::accumulate;
+    copy(ctx, {.x = a.addend, .out = a.out});
+    return cuda::linear(ctx, on_top);
   }
   if (a.x.dim(0) <= kGemvRows) {
     return gemv(ctx, a);
@@ -97,7 +109,7 @@ void linear(const ExecutionContext& ctx, const LinearArgs& a) {
     return;
   }
   // cuBLASLt writes bf16 only from bf16 factors.
-  if (a.out.dtype() == Dtype::bf16 && ctx.compute == Compute::f32) {
+  if (wide_result) {
     backend::ArenaScope scope(*ctx.arena);
     LinearArgs wide = a;
     wide.out = ctx.make(Dtype::f32, a.out.shape());
@@ -116,7 +128,8 @@ void linear(const ExecutionContext& ctx, const LinearArgs& a) {
                    .transpose_b = Transpose::yes,
                    .alpha = a.alpha,
                    .write = a.write,
-                   .c = a.out.slice(1, o, end)});
+                   .c = a.out.slice(1, o, end),
+                   .addend = a.addend.defined() ? a.addend.slice(1, o, end) : Tensor()});
   }
   if (a.bias.defined()) {
     map<1, 1>(ctx, "add_bias", {a.out}, {a.out}, AddRow{a.bias.data<float>()});

@@ -14,8 +14,8 @@ constexpr Dtype kWeights[] = {Dtype::f32,  Dtype::bf16, Dtype::f16,  Dtype::q8_0
                               Dtype::q4_0, Dtype::q4_1, Dtype::q5_0, Dtype::q5_1,
                               Dtype::q4_k, Dtype::q5_k, Dtype::q6_k};
 
-// Activations rounded to 1/127 of the largest of 32: expected near 3e-5 on normal ones with many outputs, seen up
-// to 1.8e-4 where five outputs happen to be small.
+// Activations rounded to 1/127 of the largest of 32: expected near 3e-5 on normal ones with many
+// outputs, seen up to 1.8e-4 where five outputs happen to be small.
 constexpr Tolerance kInt8{.nmse = 5e-4, .worst = 3e-2};
 
 struct Sizes {
@@ -45,6 +45,11 @@ void run(ExecutionContext& ctx, Case& c, Dtype activation, Dtype weight_type, co
                .bias = bias,
                .write = Write::accumulate,
                .out = c.inout(activation, {s.n, s.out})});
+  linear(ctx, {.x = x,
+               .weight = weight,
+               .bias = bias,
+               .addend = c.input(activation, {s.n, s.out}, {.strided = true}),
+               .out = c.output(activation, {s.n, s.out})});
   linear(ctx, {.x = x,
                .weight = weight,
                .alpha = 2,
@@ -209,6 +214,14 @@ TEST(Linear, RefusesWrongShapesAndTypes) {
   EXPECT_THROW(
       linear(ctx, {.x = x, .weight = Tensor::zeros(Dtype::i32, {3, 8}), .out = f32({2, 3})}),
       Error);
+  EXPECT_THROW(linear(ctx, {.x = x, .weight = weight, .addend = f32({2, 4}), .out = f32({2, 3})}),
+               Error);
+  EXPECT_THROW(linear(ctx, {.x = x,
+                            .weight = weight,
+                            .write = Write::accumulate,
+                            .addend = f32({2, 3}),
+                            .out = f32({2, 3})}),
+               Error);
   EXPECT_THROW(linear(ctx, {.x = Tensor(), .weight = weight, .out = f32({2, 3})}), Error);
   EXPECT_THROW(linear(ctx, {.x = x, .weight = weight, .out = Tensor::zeros(Dtype::f16, {2, 3})}),
                Error);

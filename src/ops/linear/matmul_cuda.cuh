@@ -23,6 +23,7 @@ struct Product {
   float alpha = 1.0f;
   Write write = Write::overwrite;
   Tensor c;
+  Tensor addend;  // of c's type and shape: c = … + addend; or undefined
 };
 void multiply(const ExecutionContext& ctx, const Product& product);
 

@@ -49,37 +49,80 @@ __global__ void scatter(RowsOf<Any> x, const int32_t* index, RowsOf<Any> out) {
   }
 }
 
-__global__ void count_rows(const int32_t* index, int64_t n, int64_t rows, int32_t* counts) {
+constexpr int kListed =
+    16;  // places of one row that are remembered; memories repeat slots 3 to 6 times
+
+// How often each row is named, and where, in no order.
+__global__ void list_places(const int32_t* index, int64_t n, int64_t rows, int32_t* counts,
+                            int32_t* places) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i < n && index[i] >= 0 && index[i] < rows) {
-    atomicAdd(counts + index[i], 1);
+    const int64_t row = index[i];
+    const int32_t before = atomicAdd(counts + row, 1);
+    if (before < kListed) {
+      places[row * kListed + before] = static_cast<int32_t>(i);
+    }
   }
 }
 
-// Rows that are named once are added at once. Of a row that is named more often, the block of the
-// first appearance adds all, in order: the same bits every time, but n steps for each such row.
+// The place that follows `after` among those where a row is named, or −1.
+struct Places {
+  const int32_t* index;
+  int64_t n;
+  const int32_t* list;  // all of them where there are few
+  int32_t count;
+
+  __device__ int64_t next(int64_t after, int32_t row) const {
+    int64_t found = n;
+    if (count <= kListed) {
+      for (int i = 0; i < count; ++i) {
+        found = list[i] > after ? min(found, static_cast<int64_t>(list[i])) : found;
+      }
+      return found == n ? -1 : found;
+    }
+    for (int64_t j = after + 1; j < n; ++j) {
+      if (index[j] == row) {
+        return j;
+      }
+    }
+    return -1;
+  }
+};
+
+// The block of a row's first appearance adds all that name it, in order: the same bits every time.
+// A row that is named more than kListed times costs a walk over the index.
 __global__ void scatter_add(RowsOf<Any> x, const int32_t* index, int64_t n, const int32_t* counts,
-                            RowsOf<Any> out) {
+                            const int32_t* lists, RowsOf<Any> out) {
   const int64_t mine = blockIdx.x;
   const int32_t to = index[mine];
   if (to < 0 || to >= out.count) {
     return;
   }
-  if (counts[to] == 1) {
-    move_row(x, mine, out, to, true);
-    return;
-  }
-  bool skip = false;
-  for (int64_t j = threadIdx.x; j < mine && !skip; j += kBlock) {
-    skip = index[j] == to;
-  }
-  if (__syncthreads_or(skip)) {
-    return;
-  }
-  for (int64_t j = mine; j < n; ++j) {
-    if (index[j] == to) {
-      move_row(x, j, out, to, true);
+  const Places places{index, n, lists + static_cast<int64_t>(to) * kListed, counts[to]};
+  if (places.count > kListed) {
+    bool is_later = false;
+    for (int64_t j = threadIdx.x; j < mine && !is_later; j += kBlock) {
+      is_later = index[j] == to;
     }
+    if (__syncthreads_or(is_later)) {
+      return;
+    }
+  } else if (places.next(-1, to) != mine) {
+    return;
+  }
+  const Any target = out.row(to);
+  for (int64_t i = threadIdx.x * 8; i < x.dim; i += kBlock * 8) {
+    float sum[8];
+    out.get8(target, i, sum);
+    for (int64_t j = mine; j >= 0; j = places.next(j, to)) {
+      float v[8];
+      x.get8(x.row(j), i, v);
+#pragma unroll
+      for (int k = 0; k < 8; ++k) {
+        sum[k] += v[k];
+      }
+    }
+    out.set8(target, i, sum);
   }
 }
 
@@ -143,11 +186,12 @@ void scatter_rows(const ExecutionContext& ctx, const ScatterRowsArgs& a) {
   }
   backend::ArenaScope scope(*ctx.arena);
   const Tensor counts = ctx.make(Dtype::i32, {a.out.dim(0)});
+  const Tensor places = ctx.make(Dtype::i32, {a.out.dim(0), kListed});
   fill(ctx, {.value = 0, .out = counts});
-  launch(ctx, "count_rows", threads_for(n), count_rows, index, n, a.out.dim(0),
-         counts.data<int32_t>());
+  launch(ctx, "list_places", threads_for(n), list_places, index, n, a.out.dim(0),
+         counts.data<int32_t>(), places.data<int32_t>());
   launch(ctx, "scatter_add_rows", shape, scatter_add, flat_rows(a.x), index, n,
-         counts.data<int32_t>(), flat_rows(a.out));
+         counts.data<int32_t>(), places.data<int32_t>(), flat_rows(a.out));
 }
 
 void segment_mean(const ExecutionContext& ctx, const SegmentMeanArgs& a) {

@@ -203,12 +203,12 @@ int64_t sdpa_table_entries(const SdpaShape& shape) {
   return 2 * shape.sequences + (tensors_of(shape.pass) + 1) * (shape.sequences + 1);
 }
 
-int64_t sdpa_bound(int64_t n) {
-  if (n <= 64) {
-    return 64;
+int64_t sdpa_bound(int64_t n, int64_t least) {
+  if (n <= least) {
+    return least;
   }
-  const int64_t step =
-      std::max<int64_t>(64, static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(n - 1))) / 4);
+  const int64_t step = std::max<int64_t>(
+      least, static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(n - 1))) / 2);
   return (n + step - 1) / step * step;
 }
 

@@ -8,7 +8,7 @@ struct SdpaLibrary::Plan {};
 int64_t sdpa_table_entries(const SdpaShape&) {
   return 0;
 }
-int64_t sdpa_bound(int64_t n) {
+int64_t sdpa_bound(int64_t n, int64_t) {
   return n;
 }
 size_t SdpaLibrary::Hash::operator()(const SdpaShape&) const noexcept {

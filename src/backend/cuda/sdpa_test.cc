@@ -78,18 +78,21 @@ TEST(Sdpa, BoundsAreFewAndClose) {
   EXPECT_EQ(sdpa_bound(64), 64);
   EXPECT_EQ(sdpa_bound(65), 128);
   EXPECT_EQ(sdpa_bound(4096), 4096);
-  EXPECT_EQ(sdpa_bound(4097), 5120);
+  EXPECT_EQ(sdpa_bound(4097), 6144);
+  EXPECT_EQ(sdpa_bound(1, 1), 1);
+  EXPECT_EQ(sdpa_bound(5, 1), 6);
+  EXPECT_EQ(sdpa_bound(80, 1), 96);
   int bounds = 0;
   int64_t last = 0;
   for (int64_t n = 1; n <= 131072; ++n) {
     const int64_t bound = sdpa_bound(n);
     ASSERT_GE(bound, n);
     ASSERT_GE(bound, last);
-    ASSERT_LE(bound, std::max<int64_t>(n + n / 4 + 1, n + 64));
+    ASSERT_LE(bound, std::max<int64_t>(n + n / 2 + 1, n + 64));
     bounds += bound != last ? 1 : 0;
     last = bound;
   }
-  EXPECT_LE(bounds, 48);
+  EXPECT_LE(bounds, 25);
 }
 
 TEST(Sdpa, TablesHoldLengthsAndOffsetsOfEveryTensor) {

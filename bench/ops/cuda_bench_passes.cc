@@ -139,6 +139,7 @@ void prefill(CudaBench& bench, const Decoder& d, int32_t tokens, int32_t chunk) 
                                              .max_length = n,
                                              .max_kv_length = done + n,
                                              .scale = 1.0f / std::sqrt(static_cast<float>(dim)),
+                                             .first_page = 0,
                                              .out = out});
                      });
       }

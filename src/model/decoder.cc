@@ -26,6 +26,7 @@ class CachedAttention final : public AttentionPath {
   Tensor sequences;  // i32 [sequences, 4]
   int32_t max_length = 0;
   int32_t max_kv_length = 0;
+  int32_t first_page = -1;
 
   Tensor attend(const Graph& g, int layer, const Tensor& q, const Tensor& k, const Tensor& v) override {
     ops::kv_write(g.ctx, {.k = k,
@@ -45,6 +46,7 @@ class CachedAttention final : public AttentionPath {
                                  .max_kv_length = max_kv_length,
                                  .window = static_cast<int32_t>(config->window(layer)),
                                  .scale = 1.0f / std::sqrt(static_cast<float>(config->head_dim)),
+                                 .first_page = first_page,
                                  .out = out});
     return out;
   }
@@ -73,7 +75,7 @@ Decoder::Decoder(const backend::ExecutionContext& where, const Llama& model, con
 
 Decoder::Options Decoder::options_for(const backend::ExecutionContext& where,
                                       int64_t cache_tokens) {
-  constexpr int32_t kGpuRows = 8192;
+  constexpr int32_t kGpuRows = 16'384;
   Options out{.backend = where.backend,
               .compute = where.compute,
               .activations = where.activations(),
@@ -225,6 +227,7 @@ Tensor Decoder::hidden_of(const PassInputs::Views& in, const PassShape& shape, c
   path.sequences = in.sequences;
   path.max_length = shape.max_length;
   path.max_kv_length = shape.max_kv_length;
+  path.first_page = shape.first_page;
   PassOptions options;
   if (shape.has_adapters) {
     options.adapters.several = adapters_;
@@ -252,7 +255,9 @@ Tensor Decoder::run_pass(std::span<const Append> appends, bool all_rows) {
                        .out = x.slice(0, begin, begin + rows_of(appends[i]))});
     }
   }
-  const Tensor hidden = hidden_of(in, shape_of_inputs(), x);
+  PassShape shape = shape_of_inputs();
+  shape.first_page = inputs_.lone_pages();
+  const Tensor hidden = hidden_of(in, shape, x);
   if (all_rows) {
     const Tensor out = ctx_.make(Dtype::f32, hidden.shape());
     ops::copy(ctx_, {.x = hidden, .out = out});

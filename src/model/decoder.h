@@ -74,6 +74,7 @@ class Decoder {
     int32_t max_length = 0;
     int32_t max_kv_length = 0;
     bool has_adapters = false;
+    int32_t first_page = -1;  // ops::PagedAttentionArgs
   };
   // A step for so many rows, pages and adapters. Its lists and its result have memory of their own.
   struct Recorded {

@@ -44,6 +44,16 @@ void PassInputs::add(const backend::ExecutionContext& ctx, Sequence& sequence, i
   max_kv_length = std::max(max_kv_length, sequence.length());
 }
 
+int32_t PassInputs::lone_pages() const {
+  const bool is_lone = sequences.size() == ops::kPagedSequenceFields;
+  for (size_t i = 0; is_lone && i < page_list.size(); ++i) {
+    if (page_list[i] != page_list.front() + static_cast<int32_t>(i)) {
+      return -1;
+    }
+  }
+  return is_lone ? page_list.front() : -1;
+}
+
 int64_t PassInputs::block_size(int64_t page_entries) const {
   return 4 * padded(count(ids)) + padded(count(sequences)) + padded(count(last_rows)) +
          padded(page_entries);

@@ -26,6 +26,8 @@ struct PassInputs {
   struct Views {
     Tensor ids, positions, slots, adapter_of_row, sequences, page_list, last_rows;
   };
+  // The first page of the only sequence when its pages follow one another, else −1.
+  int32_t lone_pages() const;
   // Numbers that a block needs; `page_entries`: as many pages as may come later.
   int64_t block_size(int64_t page_entries) const;
   // Fills the block from the lists and names its parts. The block is at least block_size() long.

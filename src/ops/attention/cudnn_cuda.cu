@@ -275,12 +275,15 @@ SdpaShape shape_of(const backend::KernelChoice& choice, const Pass& p) {
       .dim = static_cast<int32_t>(p.q.dim(2)),
       .scale = p.scale};
   if (out.packed) {
-    out.sequences = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(p.sequences)));
+    const auto power = [](int64_t n) {
+      return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(n, 64))));
+    };
+    out.sequences = backend::sdpa_bound(p.sequences, 1);
     out.max_queries = backend::sdpa_bound(p.max_length);
     out.max_keys = backend::sdpa_bound(p.max_keys);
     if (p.pass == SdpaPass::backward) {
-      out.query_rows = backend::sdpa_bound(p.q.dim(0));
-      out.key_rows = backend::sdpa_bound(p.key_rows);
+      out.query_rows = power(p.q.dim(0));
+      out.key_rows = power(p.key_rows);
     }
   } else {
     out.max_queries = p.max_length;
@@ -548,19 +551,27 @@ bool paged_attention_cudnn(const ExecutionContext& ctx, const PagedAttentionArgs
   const int64_t sequences = a.sequences.dim(0);
   const Shape rows{a.k_pages.dim(0) * a.k_pages.dim(1), a.k_pages.dim(2), a.k_pages.dim(3)};
   const bool is_first = sequences == 1 && a.max_kv_length == a.max_length;
+  const bool lone = sequences == 1 && a.q.dim(0) == a.max_length && a.max_length % kLoneStep == 0 &&
+                    a.max_kv_length % kLoneStep == 0;
+  // Only whole tiles: what lies behind the last key is another's, or nobody's.
+  const bool in_place = lone && ctx.cuda->choice.dense && a.first_page >= 0;
+  const auto keys_of = [&](const Tensor& pages) {
+    const Tensor all = pages.reshape(rows);
+    const int64_t first = int64_t{a.first_page} * kPageTokens;
+    return in_place ? all.slice(0, first, first + a.max_kv_length) : all;
+  };
   const Pass pass{.pass = SdpaPass::forward,
                   .mask = is_first ? SdpaMask::causal : SdpaMask::causal_from_end,
                   .q = a.q,
-                  .k = a.k_pages.reshape(rows),
-                  .v = a.v_pages.reshape(rows),
+                  .k = keys_of(a.k_pages),
+                  .v = keys_of(a.v_pages),
                   .out = a.out,
                   .sequences = sequences,
                   .max_length = a.max_length,
                   .max_keys = a.max_kv_length,
                   .key_rows = sequences * a.max_kv_length,
-                  .keys_apart = true,
-                  .lone = sequences == 1 && a.q.dim(0) == a.max_length &&
-                          a.max_length % kLoneStep == 0 && a.max_kv_length % kLoneStep == 0,
+                  .keys_apart = !in_place,
+                  .lone = lone,
                   .is_first = is_first,
                   .has_lse = false,
                   .skip_rows = skip_rows,

@@ -45,6 +45,16 @@ void check_pages(const PagedAttentionArgs& a, int64_t index, const PagedSequence
   }
 }
 
+void check_neighbours(const PagedAttentionArgs& a, const PagedSequence& s) {
+  const auto* pages = a.page_list.data<int32_t>() + s.pages_begin;
+  const int32_t count = (s.kv_length + kPageTokens - 1) / kPageTokens;
+  for (int32_t i = 0; i < count; ++i) {
+    OB_OP_REQUIRE("paged_attention", a.sequences.dim(0) == 1 && pages[i] == a.first_page + i,
+                  "pages of {} sequences said to begin at {}, page {} is {}", a.sequences.dim(0),
+                  a.first_page, i, pages[i]);
+  }
+}
+
 void check_sequences(const PagedAttentionArgs& a) {
   const auto* rows = reinterpret_cast<const PagedSequence*>(a.sequences.raw());
   QueryRanges queries("paged_attention", a.q.dim(0), a.max_length);
@@ -58,6 +68,9 @@ void check_sequences(const PagedAttentionArgs& a) {
                   "sequence {} has kv_length {}, want {}..{}", i, s.kv_length, s.length,
                   a.max_kv_length);
     check_pages(a, i, s);
+    if (a.first_page >= 0) {
+      check_neighbours(a, s);
+    }
   }
 }
 

@@ -43,6 +43,9 @@ struct PagedAttentionArgs {
   int32_t max_kv_length = 0;
   int32_t window = 0;  // > 0: sliding window
   float scale = 0;
+  // ≥ 0: there is one sequence, and its pages are this one and those behind it, in order. A GPU
+  // then reads keys of long chunks where they lie, without page_list.
+  int32_t first_page = -1;
   Tensor out;  // [n, heads, dim]
 };
 // Causal attention of each sequence over its pages. A row's result does not depend on the other

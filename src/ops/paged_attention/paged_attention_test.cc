@@ -1,4 +1,5 @@
 #include <cmath>
+#include <numeric>
 
 #include "src/ops/testing/harness.h"
 
@@ -83,6 +84,34 @@ TEST(PagedAttention, EqualsTheReference) {
     check("paged_attention bf16 " + l.name, testing::bf16_tolerance(), [&](auto& ctx, auto& c) {
       paged_attention(ctx, args_of(c, l, Dtype::bf16, Dtype::bf16));
     });
+  }
+}
+
+// A chunk of one sequence whose pages follow one another, and a caller who says so.
+TEST(PagedAttention, ReadsNeighbouringPagesWhereTheyLie) {
+  for (const auto& [length, keys] : {std::pair{256, 256}, {256, 768}, {300, 500}, {1, 70}}) {
+    for (const Dtype dtype : {Dtype::bf16, Dtype::f32}) {
+      const std::string name = fmt::format("paged_attention {} of {} in place", length, keys);
+      const auto tolerance =
+          dtype == Dtype::bf16 ? testing::bf16_tolerance() : testing::f32_tolerance(128);
+      check(name, tolerance, [&, length = length, keys = keys](auto& ctx, auto& c) {
+        const int32_t pages = (keys + kPageTokens - 1) / kPageTokens;
+        constexpr int32_t kFirst = 3;
+        std::vector<int32_t> list(static_cast<size_t>(pages));
+        std::iota(list.begin(), list.end(), kFirst);
+        const Shape cache{kFirst + pages + 1, kPageTokens, 2, 128};
+        paged_attention(ctx, {.q = c.input(dtype, {length, 4, 128}),
+                              .k_pages = c.input(dtype, cache),
+                              .v_pages = c.input(dtype, cache),
+                              .page_list = c.ints(list),
+                              .sequences = c.ints({0, length, keys, 0}, {1, kPagedSequenceFields}),
+                              .max_length = length,
+                              .max_kv_length = keys,
+                              .scale = 0.1f,
+                              .first_page = kFirst,
+                              .out = c.output(dtype, {length, 4, 128})});
+      });
+    }
   }
 }
 

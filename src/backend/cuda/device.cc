@@ -13,33 +13,33 @@ int attribute(cudaDeviceAttr which, int index) {
   return value;
 }
 
-void require_driver(CudaDevice& device) {
-  cuda_check(cudaRuntimeGetVersion(&device.runtime_version),
-             "asking for the CUDA runtime's version");
-  OB_REQUIRE(
-      cudaDriverGetVersion(&device.driver_version) == cudaSuccess && device.driver_version > 0,
-      Unsupported,
-      "no NVIDIA driver is loaded on this machine; use --device cpu, or install a driver for CUDA "
-      "{}.{}",
-      device.runtime_version / 1000, device.runtime_version % 1000 / 10);
-  OB_REQUIRE(device.driver_version / 1000 >= device.runtime_version / 1000, Unsupported,
+}  // namespace
+
+void require_driver(const CudaDevice& d) {
+  OB_REQUIRE(d.driver_version > 0, Unsupported,
+             "no NVIDIA driver is loaded on this machine; use --device cpu, or install a driver "
+             "for CUDA {}.{}",
+             d.runtime_version / 1000, d.runtime_version % 1000 / 10);
+  OB_REQUIRE(d.driver_version / 1000 >= d.runtime_version / 1000, Unsupported,
              "the NVIDIA driver knows CUDA up to {}.{}, this build needs {}.0; update the driver "
              "or use --device cpu",
-             device.driver_version / 1000, device.driver_version % 1000 / 10,
-             device.runtime_version / 1000);
+             d.driver_version / 1000, d.driver_version % 1000 / 10, d.runtime_version / 1000);
 }
 
-void require_generation(const CudaDevice& device) {
+void require_generation(const CudaDevice& d) {
   OB_REQUIRE(
-      device.major >= kOldestMajor, Unsupported,
+      d.major >= kOldestMajor, Unsupported,
       "{} has compute capability {}.{}; offbook needs {}.0 or newer (Ampere); use --device cpu",
-      device.name, device.major, device.minor, kOldestMajor);
+      d.name, d.major, d.minor, kOldestMajor);
 }
-
-}  // namespace
 
 CudaDevice open_cuda_device(int index) {
   CudaDevice device;
+  cuda_check(cudaRuntimeGetVersion(&device.runtime_version),
+             "asking for the CUDA runtime's version");
+  if (cudaDriverGetVersion(&device.driver_version) != cudaSuccess) {
+    device.driver_version = 0;
+  }
   require_driver(device);
   int count = 0;
   cuda_check(cudaGetDeviceCount(&count), "counting GPUs");

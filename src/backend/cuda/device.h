@@ -16,9 +16,14 @@ struct CudaDevice {
   size_t l2_bytes = 0;
   size_t total_bytes = 0;
   size_t free_bytes = 0;   // when asked: other processes on the card take the rest
-  int driver_version = 0;  // newest CUDA the driver knows, 13000 for 13.0
+  int driver_version = 0;  // newest CUDA the driver knows, 13000 for 13.0; 0: no driver
   int runtime_version = 0;
 };
+
+// Throw Unsupported, saying what would help, when there is no driver (version 0) or one older than
+// this build; when the GPU is older than the kernels.
+void require_driver(const CudaDevice& device);
+void require_generation(const CudaDevice& device);
 
 // The device `index`, made current for the calling thread. Throws Unsupported, saying what is
 // missing and what would help, without a driver, with a driver older than this build, without that

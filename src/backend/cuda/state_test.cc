@@ -35,6 +35,32 @@ class CudaTest : public ::testing::Test {
   ExecutionContext context{.backend = Backend::cuda, .arena = &arena};
 };
 
+// What a machine without a usable GPU says, for machines that are not here.
+TEST(CudaDeviceQuery, NoDriverAnOldOneAndAnOldGpuAreNamed) {
+  const auto message_of = [](void (*require)(const CudaDevice&), const CudaDevice& device) {
+    try {
+      require(device);
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ErrorCode::Unsupported) << e.what();
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  CudaDevice device{.name = "NVIDIA A100", .major = 8, .runtime_version = 13'000};
+  const std::string none = message_of(require_driver, device);
+  EXPECT_NE(none.find("no NVIDIA driver"), std::string::npos) << none;
+  EXPECT_NE(none.find("--device cpu"), std::string::npos) << none;
+  device.driver_version = 12'040;
+  const std::string old = message_of(require_driver, device);
+  EXPECT_NE(old.find("up to 12.4, this build needs 13.0"), std::string::npos) << old;
+  device.driver_version = 13'020;
+  EXPECT_EQ(message_of(require_driver, device), "");
+  EXPECT_EQ(message_of(require_generation, device), "");
+  const std::string turing =
+      message_of(require_generation, {.name = "NVIDIA T4", .major = 7, .minor = 5});
+  EXPECT_NE(turing.find("NVIDIA T4 has compute capability 7.5"), std::string::npos) << turing;
+}
+
 TEST(CudaDeviceQuery, SaysWhatIsMissing) {
   try {
     open_cuda_device(1000);

@@ -1,9 +1,12 @@
 // What every bar shares: options, exit codes, and where data and models lie.
 #pragma once
+#include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace offbook::bars {
 
@@ -13,13 +16,24 @@ enum Exit : int { kHolds = 0, kShort = 1, kNeedsGpu = 3, kMissing = 4 };
 struct Options {
   bool quick = false;     // a smaller sample, the same figure
   bool sabotage = false;  // run on a product broken on purpose: must fall short
+  std::vector<std::string>
+      names;  // arguments that are no options: parts of a bar, where it has some
+
+  // Is this part of the bar to be run: all are where none is named.
+  bool asks_for(std::string_view name) const {
+    return names.empty() || std::find(names.begin(), names.end(), name) != names.end();
+  }
 };
 
 inline Options parse(int argc, char** argv) {
   Options o;
   for (int i = 1; i < argc; ++i) {
-    o.quick = o.quick || std::string_view(argv[i]) == "--quick";
-    o.sabotage = o.sabotage || std::string_view(argv[i]) == "--sabotage";
+    const std::string_view argument = argv[i];
+    o.quick = o.quick || argument == "--quick";
+    o.sabotage = o.sabotage || argument == "--sabotage";
+    if (!argument.starts_with("--")) {
+      o.names.emplace_back(argument);
+    }
   }
   return o;
 }
@@ -28,7 +42,18 @@ inline std::filesystem::path directory_from(const char* variable, const char* ot
   const char* value = std::getenv(variable);
   return value != nullptr && *value != 0 ? value : otherwise;
 }
-inline std::filesystem::path data_directory() { return directory_from("OFFBOOK_DATA", "../shared"); }
-inline std::filesystem::path model_directory() { return directory_from("OFFBOOK_MODELS", "models"); }
+inline int64_t number(const char* variable, int64_t otherwise) {
+  const char* value = std::getenv(variable);
+  return value != nullptr && *value != 0 ? std::strtoll(value, nullptr, 10) : otherwise;
+}
+inline std::filesystem::path data_directory() {
+  return directory_from("OFFBOOK_DATA", "../shared");
+}
+// As the program finds them (apps/offbook/shell.cc): OFFBOOK_MODELS, else the user's data folder.
+inline std::filesystem::path model_directory() {
+  const auto home = directory_from("HOME", "") / ".local/share";
+  const auto data = directory_from("XDG_DATA_HOME", home.c_str());
+  return directory_from("OFFBOOK_MODELS", (data / "offbook/models").c_str());
+}
 
 }  // namespace offbook::bars

@@ -28,7 +28,8 @@ FIGURES = {  # name: (offbook's figure, arguments of llama-bench, formats, bar)
 
 def formats(args):
     """Paths of the default model in the peer's formats."""
-    models = pathlib.Path(os.environ.get("OFFBOOK_MODELS", "models")) / "smollm2-135m-instruct"
+    data = pathlib.Path(os.environ.get("XDG_DATA_HOME") or pathlib.Path.home() / ".local/share")
+    models = pathlib.Path(os.environ.get("OFFBOOK_MODELS") or data / "offbook/models") / "smollm2-135m-instruct"
     source = next(models.glob("*.gguf"), None)
     if source is None or not (args.peer / "llama-bench").exists():
         print(f"missing: a GGUF in {models}, or llama-bench in {args.peer}")

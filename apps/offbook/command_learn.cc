@@ -205,8 +205,12 @@ void run_learn(Shell& shell, LearnFlags& flags, std::string_view only) {
   const bool is_new =
       !store::Corpus::is_corpus(real_file_system(), shell.corpora().path_of(flags.corpus));
   store::Corpus corpus = open_or_create(shell, flags.corpus);
-  LearnJob job{shell,        engines, corpus, newest_generation(corpus),
-               flags.ingest, {},      {},     flags.training};
+  LearnJob job{.shell = shell,
+               .engines = engines,
+               .corpus = corpus,
+               .generation = newest_generation(corpus),
+               .ingest = flags.ingest,
+               .training = flags.training};
   job.compression = flags.compression;
   job.compression.is_off = job.compression.is_off || !only.empty();
   job.compressor = open_compressor(shell, engines, job.compression);
@@ -240,12 +244,23 @@ void run_learn(Shell& shell, LearnFlags& flags, std::string_view only) {
              {"generation", job.generation}});
 }
 
+// A job on what a corpus holds already, its folder left alone.
+LearnJob job_within(const Shell& shell, Engines& engines, store::Corpus& corpus,
+                    const std::string& name) {
+  LearnJob job{.shell = shell,
+               .engines = engines,
+               .corpus = corpus,
+               .generation = newest_generation(corpus)};
+  OB_REQUIRE(job.generation != 0, InvalidArgument,
+             "{} holds no documents yet; run `offbook learn FOLDER --into {}`", name, name);
+  job.result["corpus"] = name;
+  return job;
+}
+
 void run_index(Shell& shell, const std::string& name) {
   Engines engines(shell);
   store::Corpus corpus = shell.corpora().open(name, store::Access::write);
-  LearnJob job{shell, engines, corpus, newest_generation(corpus), {}, {}, {{"corpus", name}}};
-  OB_REQUIRE(job.generation != 0, InvalidArgument,
-             "{} holds no documents yet; run `offbook learn FOLDER --into {}`", name, name);
+  LearnJob job = job_within(shell, engines, corpus, name);
   run_stages(job, "index");
   if (corpus.generations().building()) {
     finish(job, name);
@@ -257,10 +272,8 @@ void run_index(Shell& shell, const std::string& name) {
 void run_compress(Shell& shell, const std::string& name, const CompressionOptions& options) {
   Engines engines(shell);
   store::Corpus corpus = shell.corpora().open(name, store::Access::write);
-  LearnJob job{shell, engines, corpus, newest_generation(corpus), {}, {}, {}, {}, {}, options, {}};
-  OB_REQUIRE(job.generation != 0, InvalidArgument,
-             "{} holds no documents yet; run `offbook learn FOLDER --into {}`", name, name);
-  job.result = {{"corpus", name}};
+  LearnJob job = job_within(shell, engines, corpus, name);
+  job.compression = options;
   job.compressor = open_compressor(shell, engines, options);
   OB_REQUIRE(job.compressor.open, NotFound, "{}", job.compressor.why_none);
   json settings = corpus.generations().building() ? corpus.generations().building()->settings

@@ -110,8 +110,9 @@ void carry_fidelity(LearnJob& job) {
   }
   const nlohmann::json was = active->settings.value("compress", nlohmann::json());
   const nlohmann::json now = open.settings();
-  if (was.is_object() && was.value("method", "") == now["method"] &&
-      was.value("weights", "") == now["weights"] && was.value("ratio", 0.0) == now["ratio"]) {
+  if (was.is_object() && was.value("method", "") == now.value("method", "") &&
+      was.value("weights", "") == now.value("weights", "") &&
+      was.value("ratio", 0.0) == now.value("ratio", 0.0)) {
     learn::carry_fidelity(job.corpus, active->number, job.generation, now["method"]);
   }
 }

@@ -26,6 +26,12 @@ Tensor embedding(const Graph& g, const Tensor& ids, const Tensor& table, Dtype d
 
 Tensor rms_norm(const Graph& g, const Tensor& x, const Tensor& weight, float eps) {
   const Tensor out = g.make(x.dtype(), x.shape());
+  rms_norm_into(g, x, weight, eps, out);
+  return out;
+}
+
+void rms_norm_into(const Graph& g, const Tensor& x, const Tensor& weight, float eps,
+                   const Tensor& out) {
   ops::rms_norm(g.ctx, {.x = x, .weight = weight, .eps = eps, .out = out});
   if (g.needs_grad(x) || g.needs_grad(weight)) {
     g.tape->record({out}, [=](Tape& tape) {
@@ -42,7 +48,6 @@ Tensor rms_norm(const Graph& g, const Tensor& x, const Tensor& weight, float eps
                                           .write = d_x.write});
     });
   }
-  return out;
 }
 
 namespace {
@@ -102,6 +107,11 @@ Tensor add(const Graph& g, const Tensor& a, const Tensor& b) {
 
 Tensor swiglu(const Graph& g, const Tensor& gate, const Tensor& up) {
   const Tensor out = g.make(gate.dtype(), gate.shape());
+  swiglu_into(g, gate, up, out);
+  return out;
+}
+
+void swiglu_into(const Graph& g, const Tensor& gate, const Tensor& up, const Tensor& out) {
   ops::swiglu(g.ctx, {.gate = gate, .up = up, .out = out});
   if (g.needs_grad(gate)) {
     OB_CHECK(g.needs_grad(up));
@@ -117,7 +127,6 @@ Tensor swiglu(const Graph& g, const Tensor& gate, const Tensor& up) {
                             .d_up = halves ? halves->back() : tape.target(up).tensor});
     });
   }
-  return out;
 }
 
 Tensor rope(const Graph& g, const Tensor& x, const Tensor& table) {
@@ -136,6 +145,19 @@ Tensor rope(const Graph& g, const Tensor& x, const Tensor& table) {
   return out;
 }
 
+void rope_in_place(const Graph& g, const Tensor& x, const Tensor& table) {
+  ops::rope(g.ctx, {.x = x, .table = table, .out = x});
+  if (g.needs_grad(x)) {
+    g.tape->record({x}, [=](Tape& tape) {
+      const Tensor gradient = tape.grad(x);
+      ops::rope(tape.ctx(), {.x = gradient,
+                             .table = table,
+                             .rotation = ops::Rotation::inverse,
+                             .out = gradient});
+    });
+  }
+}
+
 Tensor attention(const Graph& g, ops::AttentionArgs args) {
   args.out = g.make(args.q.dtype(), args.q.shape());
   const bool recorded = g.needs_grad(args.q) || g.needs_grad(args.k) || g.needs_grad(args.v);
@@ -147,16 +169,25 @@ Tensor attention(const Graph& g, ops::AttentionArgs args) {
     g.tape->record({args.out}, [=](Tape& tape) {
       backend::ArenaScope scope(*tape.ctx().arena);
       const auto to = [&](const Tensor& t) {
-        if (tape.needs_grad(t)) {
-          return tape.accumulator(t);
-        }
-        const Tensor unused = tape.ctx().make(t.dtype(), t.shape());
-        ops::fill(tape.ctx(), {.value = 0, .out = unused});
-        return unused;
+        return tape.needs_grad(t)
+                   ? tape.target(t)
+                   : Tape::Target{tape.ctx().make(t.dtype(), t.shape()), Write::overwrite};
       };
-      ops::attention_backward(
-          tape.ctx(),
-          {.forward = args, .d_out = tape.grad(args.out), .d_q = to(args.q), .d_k = to(args.k), .d_v = to(args.v)});
+      // Where q, k and v make up one tensor, each fills its own part of the gradient.
+      const auto parts =
+          tape.needs_grad(args.q) ? tape.parts({args.q, args.k, args.v}) : std::nullopt;
+      const auto part = [&](size_t i) { return Tape::Target{(*parts)[i], Write::overwrite}; };
+      const Tape::Target q = parts ? part(0) : to(args.q);
+      const Tape::Target k = parts ? part(1) : to(args.k);
+      const Tape::Target v = parts ? part(2) : to(args.v);
+      ops::attention_backward(tape.ctx(), {.forward = args,
+                                           .d_out = tape.grad(args.out),
+                                           .d_q = q.tensor,
+                                           .d_k = k.tensor,
+                                           .d_v = v.tensor,
+                                           .write_q = q.write,
+                                           .write_k = k.write,
+                                           .write_v = v.write});
     });
   }
   return args.out;

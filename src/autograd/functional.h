@@ -13,6 +13,9 @@ namespace offbook::autograd {
 Tensor embedding(const Graph& g, const Tensor& ids, const Tensor& table, Dtype dtype);
 
 Tensor rms_norm(const Graph& g, const Tensor& x, const Tensor& weight, float eps);
+// The same into (part of) a tensor that was made by g.make.
+void rms_norm_into(const Graph& g, const Tensor& x, const Tensor& weight, float eps,
+                   const Tensor& out);
 
 // x weightᵀ + bias; differentiable in x, and in weight and bias where they are watched.
 Tensor linear(const Graph& g, const Tensor& x, const Tensor& weight, const Tensor& bias);
@@ -21,8 +24,12 @@ void linear_into(const Graph& g, const Tensor& x, const Tensor& weight, float al
 
 Tensor add(const Graph& g, const Tensor& a, const Tensor& b);
 Tensor swiglu(const Graph& g, const Tensor& gate, const Tensor& up);
+void swiglu_into(const Graph& g, const Tensor& gate, const Tensor& up, const Tensor& out);
 // Rotates [n, heads, dim] by rows of a rope_table.
 Tensor rope(const Graph& g, const Tensor& x, const Tensor& table);
+
+// The same where x stands, which nobody reads before it was turned but by copying.
+void rope_in_place(const Graph& g, const Tensor& x, const Tensor& table);
 
 // `args` without out and lse; → [n, heads, dim].
 Tensor attention(const Graph& g, ops::AttentionArgs args);

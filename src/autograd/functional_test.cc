@@ -2,14 +2,15 @@
 
 #include <random>
 
+#include "src/autograd/layer_maps.h"
 #include "src/ops/elementwise/elementwise.h"
 #include "src/ops/paged_attention/paged_attention.h"
 
 namespace offbook::autograd {
 namespace {
 
-// Compares the gradient of Σ w·f(inputs) with central differences, in f32 on the reference and on the
-// best CPU backend.
+// Compares the gradient of Σ w·f(inputs) with central differences, in f32 on the reference and on
+// the best CPU backend.
 class GradientCheck {
  public:
   using Fn = std::function<Tensor(const Graph&, const std::vector<Tensor>&)>;
@@ -25,7 +26,8 @@ class GradientCheck {
   }
 
   void run(const Fn& fn, double tolerance = 2e-3) {
-    for (const backend::Backend backend : {backend::Backend::reference, backend::best_cpu_backend()}) {
+    for (const backend::Backend backend :
+         {backend::Backend::reference, backend::best_cpu_backend()}) {
       run_on(backend, fn, tolerance);
     }
   }
@@ -92,7 +94,9 @@ Tensor ints(const std::vector<int32_t>& v, const Shape& shape) {
   std::copy(v.begin(), v.end(), t.data<int32_t>());
   return t;
 }
-Tensor ints(const std::vector<int32_t>& v) { return ints(v, {static_cast<int64_t>(v.size())}); }
+Tensor ints(const std::vector<int32_t>& v) {
+  return ints(v, {static_cast<int64_t>(v.size())});
+}
 
 TEST(Gradient, RmsNorm) {
   GradientCheck().input({3, 10}).input({10}).run(
@@ -107,6 +111,74 @@ TEST(Gradient, LinearWithBiasAndAccumulatedLora) {
         linear_into(g, down, in[4], 0.5f, y);
         return y;
       });
+}
+
+// Numbers that are not differentiated, the same in every run.
+Tensor frozen(const Graph& g, const Shape& shape) {
+  const Tensor t = g.ctx.make(Dtype::f32, shape);
+  for (int64_t i = 0; i < t.numel(); ++i) {
+    t.data<float>()[i] = static_cast<float>(i * 37 % 19) / 9 - 1;
+  }
+  return t;
+}
+
+TEST(Gradient, LinearOntoAResidual) {
+  GradientCheck().input({5, 6}).input({4, 6}).run([](const Graph& g, const auto& in) {
+    const Tensor stream = linear(g, in[0], in[1], Tensor());
+    const Tensor once =
+        linear_onto(g, in[0], frozen(g, {4, 6}), frozen(g, {4}), stream);  // more arrives at stream
+    return linear_onto(g, once, frozen(g, {4, 4}), Tensor(), add(g, once, stream));
+  });
+}
+
+TEST(Gradient, MapsThatKeepLess) {
+  GradientCheck().input({5, 6}).input({6, 6}).run([](const Graph& g, const auto& in) {
+    const Tensor stream = linear(g, in[0], in[1], Tensor());
+    const Tensor both =
+        normed_linear(g, stream, frozen(g, {6}), 1e-5f, frozen(g, {8, 6}), frozen(g, {8}));
+    return gated_onto(g, both.slice(1, 0, 4), both.slice(1, 4, 8), frozen(g, {6, 4}), stream);
+  });
+}
+
+// Queries, keys and values lie in one tensor and turn where they stand; keys are kept as they were.
+TEST(Gradient, AttentionWithinOneTensor) {
+  const Tensor positions = ints({0, 1, 2, 3, 4, 0});
+  const Tensor kept = ints({1, 4});
+  const Tensor sequences = ints({0, 5, 0, 0, 0, 5, 1, 5, 0, 0}, {2, ops::kAttentionSequenceFields});
+  GradientCheck().input({6, 10}).input({32, 10}, 0.3f).run([&](const Graph& g, const auto& in) {
+    const Tensor table = g.ctx.make(Dtype::f32, {6, 8});
+    ops::rope_table(g.ctx, {.positions = positions, .inv_freq = frozen(g, {4}), .out = table});
+    const Tensor all = linear(g, in[0], in[1], Tensor());
+    const Tensor q = all.slice(1, 0, 16).split_axis(1, 8);
+    const Tensor k = all.slice(1, 16, 24).split_axis(1, 8);
+    const Tensor v = all.slice(1, 24, 32).split_axis(1, 8);
+    const Tensor before = gather_rows(g, k, kept);
+    rope_in_place(g, k, table);
+    rope_in_place(g, q, table);
+    const Tensor attended = attention(
+        g, {.q = q, .k = k, .v = v, .sequences = sequences, .max_length = 5, .scale = 0.5f});
+    return concat_rows(g, attended.merge_last(),
+                       linear(g, before.merge_last(), frozen(g, {16, 8}), Tensor()));
+  });
+}
+
+// Two matrices of one input, each with factors of its own; the input needs a gradient, or does not.
+TEST(Gradient, FactorsAsColumnsOfTheirMatrix) {
+  for (const bool is_frozen : {false, true}) {
+    GradientCheck().input({5, 6}).input({3, 6}).input({4, 2}).input({3, 1}).run(
+        [&](const Graph& g, const auto& in) {
+          const AdaptedMatrix m{.weight = frozen(g, {7, 6}),
+                                .bias = frozen(g, {7}),
+                                .readers = in[1],
+                                .writers = {in[2], in[3]},
+                                .scale = 0.5f,
+                                .residual = linear(g, in[0], frozen(g, {7, 6}), Tensor())};
+          const Tensor wide = g.make(Dtype::f32, {5, 6 + columns_beside(m)});
+          const Tensor norm = frozen(g, {6});
+          rms_norm_into(g, is_frozen ? frozen(g, {5, 6}) : in[0], norm, 1e-5f, wide.slice(1, 0, 6));
+          return adapted_linear(g, wide, m);
+        });
+  }
 }
 
 // A sum may give its gradient away instead of copying it, but only once, and never to a tensor that
@@ -144,15 +216,16 @@ TEST(Gradient, RopeOfASlice) {
 TEST(Gradient, AttentionWithASharedPrefix) {
   // Rows of k and v: 2 of the prefix, then own keys of two sequences of 3 and 2.
   const Tensor sequences = ints({0, 3, 2, 0, 2, 3, 2, 5, 0, 2}, {2, 5});
-  GradientCheck().input({5, 4, 8}).input({7, 2, 8}).input({7, 2, 8}).run([&](const Graph& g, const auto& in) {
-    return attention(g, {.q = in[0],
-                         .k = in[1],
-                         .v = in[2],
-                         .sequences = sequences,
-                         .max_length = 3,
-                         .max_prefix = 2,
-                         .scale = 0.35f});
-  });
+  GradientCheck().input({5, 4, 8}).input({7, 2, 8}).input({7, 2, 8}).run(
+      [&](const Graph& g, const auto& in) {
+        return attention(g, {.q = in[0],
+                             .k = in[1],
+                             .v = in[2],
+                             .sequences = sequences,
+                             .max_length = 3,
+                             .max_prefix = 2,
+                             .scale = 0.35f});
+      });
 }
 
 TEST(Gradient, RowsAndMeans) {
@@ -179,17 +252,21 @@ TEST(Gradient, EmbeddingAndCrossEntropy) {
 }
 
 TEST(Gradient, CheckpointGivesTheSame) {
-  GradientCheck().input({4, 6}).input({6, 6}).input({6}).run([](const Graph& g, const auto& in) {
-    Tensor x = in[0];
-    for (int layer = 0; layer < 3; ++layer) {
-      const auto out = checkpoint(g, {{x.dtype(), x.shape()}, {x.dtype(), x.shape()}}, [x, in](const Graph& inner) {
-        const Tensor inside = linear(inner, rms_norm(inner, x, in[2], 1e-5f), in[1], Tensor());
-        return std::vector<Tensor>{add(inner, x, inside), inside};
-      });
-      x = layer == 1 ? add(g, out[0], out[1]) : out[0];
-    }
-    return x;
-  }, 5e-3);
+  GradientCheck().input({4, 6}).input({6, 6}).input({6}).run(
+      [](const Graph& g, const auto& in) {
+        Tensor x = in[0];
+        for (int layer = 0; layer < 3; ++layer) {
+          const auto out = checkpoint(
+              g, {{x.dtype(), x.shape()}, {x.dtype(), x.shape()}}, [x, in](const Graph& inner) {
+                const Tensor inside =
+                    linear(inner, rms_norm(inner, x, in[2], 1e-5f), in[1], Tensor());
+                return std::vector<Tensor>{add(inner, x, inside), inside};
+              });
+          x = layer == 1 ? add(g, out[0], out[1]) : out[0];
+        }
+        return x;
+      },
+      5e-3);
 }
 
 TEST(Tape, FrozenInputsRecordNothing) {

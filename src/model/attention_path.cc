@@ -109,7 +109,17 @@ Tensor PackedAttention::attend(const Graph& g, int layer, const Tensor& q, const
     captured_.k[l] = autograd::gather_rows(g, k, capture_);
     captured_.v[l] = autograd::gather_rows(g, v, capture_);
   }
-  Tensor keys = autograd::rope(g, k, rows_table_);
+  // In a recorded pass they turn where they stand: keys before RoPE were gathered above, and nobody
+  // else asks for them.
+  Tensor keys = k;
+  Tensor queries = q;
+  if (g.tape != nullptr) {
+    autograd::rope_in_place(g, k, rows_table_);
+    autograd::rope_in_place(g, q, rows_table_);
+  } else {
+    keys = autograd::rope(g, k, rows_table_);
+    queries = autograd::rope(g, q, rows_table_);
+  }
   Tensor values = v;
   if (prefix_table_.defined()) {
     keys = autograd::concat_rows(g, autograd::rope(g, prefix_.k[l], prefix_table_), keys);
@@ -119,7 +129,7 @@ Tensor PackedAttention::attend(const Graph& g, int layer, const Tensor& q, const
     keys = autograd::gather_rows(g, keys, key_order_);
     values = autograd::gather_rows(g, values, key_order_);
   }
-  return autograd::attention(g, {.q = autograd::rope(g, q, rows_table_),
+  return autograd::attention(g, {.q = queries,
                                  .k = keys,
                                  .v = values,
                                  .sequences = sequences_,

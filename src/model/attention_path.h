@@ -18,7 +18,7 @@ class AttentionPath {
  public:
   virtual ~AttentionPath() = default;
   // q [n, heads, dim], k and v [n, kv_heads, dim], before RoPE (after qk norm) → [n, heads, dim]. A
-  // path that records nothing may rotate q where it stands.
+  // path may rotate q, and in a recorded pass k, where they stand.
   virtual Tensor attend(const Graph& g, int layer, const Tensor& q, const Tensor& k, const Tensor& v) = 0;
   // Where the path keeps keys and values of some rows for the caller; null when it keeps none. After
   // attend() of a layer the entries of that layer are set.

@@ -102,36 +102,45 @@ Tensor spanning(const Tensor& first, const Shape& shape) {
                 static_cast<size_t>(first.raw() - first.storage()->data()));
 }
 
-// An adapter's change of neighbouring matrices that read x: where the factors that read lie
-// together too, x is read once for all.
-struct Adapted {
-  LoraTarget target;
-  Tensor y;
-};
-void adapt_together(const Graph& g, const Tensor& x, int layer, std::span<const Adapted> parts,
-                    const Adapters& adapters) {
+// The factors of an adapter that read the input of `targets`, as one matrix; undefined where one is
+// missing or they do not lie together.
+Tensor joint_readers(const LoraAdapter& adapter, int layer, std::span<const LoraTarget> targets) {
   std::vector<const Tensor*> readers;
   int64_t rows = 0;
-  for (const Adapted& part : parts) {
-    const Tensor* a = adapters.one == nullptr ? nullptr : &adapters.one->pair(layer, part.target).a;
-    if (a != nullptr && a->defined()) {
-      readers.push_back(a);
-      rows += a->dim(0);
+  for (const LoraTarget target : targets) {
+    const Tensor& a = adapter.pair(layer, target).a;
+    if (!a.defined()) {
+      return {};
     }
+    readers.push_back(&a);
+    rows += a.dim(0);
   }
-  if (readers.size() != parts.size() || !lie_together(readers)) {
-    for (const Adapted& part : parts) {
-      adapt(g, x, layer, part.target, adapters, part.y);
+  return lie_together(readers) ? spanning(*readers.front(), {rows, readers.front()->dim(1)})
+                               : Tensor();
+}
+
+// Adds what adapters make of x to neighbouring columns of y, those of one target behind those of
+// another: where the factors that read lie together too, x is read once for all.
+void adapt_together(const Graph& g, const Tensor& x, int layer, std::span<const LoraTarget> targets,
+                    const ModelConfig& config, const Adapters& adapters, const Tensor& y) {
+  const Tensor readers = adapters.one == nullptr || targets.size() == 1
+                             ? Tensor()
+                             : joint_readers(*adapters.one, layer, targets);
+  const Tensor low = readers.defined() ? autograd::linear(g, x, readers, Tensor()) : Tensor();
+  int64_t column = 0;
+  int64_t rank = 0;
+  for (const LoraTarget target : targets) {
+    const int64_t width = target_shape(config, target)[0];
+    const Tensor part = y.slice(1, column, column + width);
+    column += width;
+    if (!low.defined()) {
+      adapt(g, x, layer, target, adapters, part);
+      continue;
     }
-    return;
-  }
-  const Tensor low = autograd::linear(g, x, spanning(*readers.front(), {rows, x.dim(1)}), Tensor());
-  int64_t at = 0;
-  for (const Adapted& part : parts) {
-    const LoraPair& pair = adapters.one->pair(layer, part.target);
-    autograd::linear_into(g, low.slice(1, at, at + pair.a.dim(0)), pair.b, adapters.one->scale(),
-                          part.y);
-    at += pair.a.dim(0);
+    const LoraPair& pair = adapters.one->pair(layer, target);
+    autograd::linear_into(g, low.slice(1, rank, rank + pair.a.dim(0)), pair.b,
+                          adapters.one->scale(), part);
+    rank += pair.a.dim(0);
   }
 }
 
@@ -218,23 +227,110 @@ Tensor Llama::gated_step(const Graph& g, const Tensor& x, const LlamaLayerWeight
   return out;
 }
 
-Tensor Llama::gated(const Graph& g, int index, const Tensor& x, const PassOptions& options) const {
-  const LlamaLayerWeights& w = weights_.layers[static_cast<size_t>(index)];
-  const Joined* const joined = joined_.empty() ? nullptr : &joined_[static_cast<size_t>(index)];
-  const Tensor ready = autograd::rms_norm(g, x, w.ffn_norm, config_.rms_eps);
-  Tensor gate;
-  Tensor up;
-  if (joined != nullptr && joined->gate_up.defined()) {
-    const Tensor both = autograd::linear(g, ready, joined->gate_up, Tensor());
-    gate = both.slice(1, 0, config_.ffn);
-    up = both.slice(1, config_.ffn, both.dim(1));
-    const Adapted parts[] = {{LoraTarget::gate, gate}, {LoraTarget::up, up}};
-    adapt_together(g, ready, index, parts, options.adapters);
-  } else {
-    gate = project(g, ready, w.gate, Tensor(), index, LoraTarget::gate, options.adapters);
-    up = project(g, ready, w.up, Tensor(), index, LoraTarget::up, options.adapters);
+std::optional<autograd::AdaptedMatrix> Llama::with_adapters(
+    const Graph& g, int index, int64_t rows, const Tensor& matrix,
+    std::span<const LoraTarget> targets, const PassOptions& options) const {
+  // Setting the columns up moves the matrix once a pass, and backward keeps it: nothing for a small
+  // model; for a large one, whose products are not bound by their outputs, more than it saves.
+  constexpr int64_t kMostElements = int64_t{8} << 20;
+  const LoraAdapter* const adapter = options.adapters.one;
+  if (g.tape == nullptr || joined_.empty() || adapter == nullptr || rows < matrix.dim(1) ||
+      matrix.numel() > kMostElements ||
+      (matrix.dtype() != Dtype::f32 && matrix.dtype() != Dtype::bf16)) {
+    return std::nullopt;
   }
-  return autograd::swiglu(g, gate, up);
+  autograd::AdaptedMatrix out{.weight = matrix,
+                              .readers = joint_readers(*adapter, index, targets),
+                              .scale = adapter->scale()};
+  if (!out.readers.defined()) {
+    return std::nullopt;
+  }
+  for (const LoraTarget target : targets) {
+    out.writers.push_back(adapter->pair(index, target).b);
+  }
+  return out;
+}
+
+bool Llama::is_frozen(const Graph& g, int index, std::span<const LoraTarget> targets,
+                      const PassOptions& options) const {
+  const LoraAdapter* const adapter = options.adapters.one;
+  return g.tape != nullptr && std::none_of(targets.begin(), targets.end(), [&](LoraTarget target) {
+           return adapter != nullptr && adapter->pair(index, target).a.defined();
+         });
+}
+
+Tensor Llama::through(const Graph& g, int index, const Tensor& x, const Neighbours& maps,
+                      const PassOptions& options) const {
+  if (auto m = with_adapters(g, index, x.dim(0), maps.matrix, maps.targets, options)) {
+    m->bias = maps.bias;
+    const Tensor wide = g.make(x.dtype(), {x.dim(0), x.dim(1) + autograd::columns_beside(*m)});
+    autograd::rms_norm_into(g, x, maps.norm, config_.rms_eps, wide.slice(1, 0, x.dim(1)));
+    return autograd::adapted_linear(g, wide, *m);
+  }
+  if (is_frozen(g, index, maps.targets, options)) {
+    return autograd::normed_linear(g, x, maps.norm, config_.rms_eps, maps.matrix, maps.bias);
+  }
+  const Tensor normed = autograd::rms_norm(g, x, maps.norm, config_.rms_eps);
+  const Tensor out = autograd::linear(g, normed, maps.matrix, maps.bias);
+  adapt_together(g, normed, index, maps.targets, config_, options.adapters, out);
+  return out;
+}
+
+std::array<Tensor, 2> Llama::gate_and_up(const Graph& g, int index, const Tensor& x,
+                                         const PassOptions& options) const {
+  const LlamaLayerWeights& w = weights_.layers[static_cast<size_t>(index)];
+  if (!joined_.empty() && joined_[static_cast<size_t>(index)].gate_up.defined()) {
+    constexpr LoraTarget kTargets[] = {LoraTarget::gate, LoraTarget::up};
+    const Tensor& matrix = joined_[static_cast<size_t>(index)].gate_up;
+    const Tensor both = through(g, index, x, {w.ffn_norm, matrix, Tensor(), kTargets}, options);
+    return {both.slice(1, 0, config_.ffn), both.slice(1, config_.ffn, both.dim(1))};
+  }
+  const Tensor ready = autograd::rms_norm(g, x, w.ffn_norm, config_.rms_eps);
+  return {project(g, ready, w.gate, Tensor(), index, LoraTarget::gate, options.adapters),
+          project(g, ready, w.up, Tensor(), index, LoraTarget::up, options.adapters)};
+}
+
+Tensor Llama::add_to(const Graph& g, int index, const Tensor& stream, const Tensor& in,
+                     LoraTarget target, const PassOptions& options, Residual residual) const {
+  const LlamaLayerWeights& w = weights_.layers[static_cast<size_t>(index)];
+  const bool is_o = target == LoraTarget::o;
+  const Tensor& weight = is_o ? w.o : w.down;
+  const Tensor bias = is_o ? w.o_bias : Tensor();
+  if (residual == Residual::in_place) {
+    ops::linear(
+        g.ctx,
+        {.x = in, .weight = weight, .bias = bias, .write = ops::Write::accumulate, .out = stream});
+    adapt(g, in, index, target, options.adapters, stream);
+    return stream;
+  }
+  if (joined_.empty()) {
+    return autograd::add(g, stream, project(g, in, weight, bias, index, target, options.adapters));
+  }
+  const Tensor out = autograd::linear_onto(g, in, weight, bias, stream);
+  adapt(g, in, index, target, options.adapters, out);
+  return out;
+}
+
+Tensor Llama::fed_forward(const Graph& g, int index, const Tensor& x, const PassOptions& options,
+                          Residual residual) const {
+  const LlamaLayerWeights& w = weights_.layers[static_cast<size_t>(index)];
+  if (is_small_step(g, x, options)) {
+    return add_to(g, index, x, gated_step(g, x, w), LoraTarget::down, options, residual);
+  }
+  const auto [gate, up] = gate_and_up(g, index, x, options);
+  constexpr LoraTarget kDown[] = {LoraTarget::down};
+  if (auto m = with_adapters(g, index, x.dim(0), w.down, kDown, options)) {
+    m->residual = x;
+    const Tensor wide = g.make(x.dtype(), {x.dim(0), config_.ffn + autograd::columns_beside(*m)});
+    autograd::swiglu_into(g, gate, up, wide.slice(1, 0, config_.ffn));
+    return autograd::adapted_linear(g, wide, *m);
+  }
+  if (!joined_.empty() && joined_[static_cast<size_t>(index)].gate_up.defined() &&
+      is_frozen(g, index, kDown, options)) {
+    return autograd::gated_onto(g, gate, up, w.down, x,
+                                options.is_replay ? autograd::Value::unused : autograd::Value::made);
+  }
+  return add_to(g, index, x, autograd::swiglu(g, gate, up), LoraTarget::down, options, residual);
 }
 
 Llama::LayerResult Llama::layer(const Graph& g, int index, const Tensor& x, AttentionPath& path,
@@ -259,12 +355,8 @@ Llama::LayerResult Llama::layer(const Graph& g, int index, const Tensor& x, Atte
                                .biases = {joined->qkv_bias},
                                .outs = {all}});
     } else {
-      const Tensor normed = autograd::rms_norm(g, x, w.attn_norm, config_.rms_eps);
-      all = autograd::linear(g, normed, joined->qkv, joined->qkv_bias);
-      const Adapted parts[] = {{LoraTarget::q, all.slice(1, 0, after_q)},
-                               {LoraTarget::k, all.slice(1, after_q, after_k)},
-                               {LoraTarget::v, all.slice(1, after_k, all.dim(1))}};
-      adapt_together(g, normed, index, parts, options.adapters);
+      constexpr LoraTarget kTargets[] = {LoraTarget::q, LoraTarget::k, LoraTarget::v};
+      all = through(g, index, x, {w.attn_norm, joined->qkv, joined->qkv_bias, kTargets}, options);
     }
     q = all.slice(1, 0, after_q);
     k = all.slice(1, after_q, after_k);
@@ -283,20 +375,8 @@ Llama::LayerResult Llama::layer(const Graph& g, int index, const Tensor& x, Atte
     k = autograd::rms_norm(g, k, w.k_norm, config_.rms_eps);
   }
   const Tensor attended = path.attend(g, index, q, k, v).merge_last();
-  const auto add_to = [&](const Tensor& stream, const Tensor& in, const Tensor& weight,
-                          const Tensor& bias, LoraTarget target) {
-    if (residual == Residual::fresh) {
-      return autograd::add(g, stream, map(in, weight, bias, target));
-    }
-    ops::linear(
-        g.ctx,
-        {.x = in, .weight = weight, .bias = bias, .write = ops::Write::accumulate, .out = stream});
-    adapt(g, in, index, target, options.adapters, stream);
-    return stream;
-  };
-  const Tensor middle = add_to(x, attended, w.o, w.o_bias, LoraTarget::o);
-  const Tensor inner = is_fused ? gated_step(g, middle, w) : gated(g, index, middle, options);
-  LayerResult out{.x = add_to(middle, inner, w.down, Tensor(), LoraTarget::down)};
+  const Tensor middle = add_to(g, index, x, attended, LoraTarget::o, options, residual);
+  LayerResult out{.x = fed_forward(g, index, middle, options, residual)};
   if (LayerKv* kept = path.kept()) {
     out.kept_k = kept->k[static_cast<size_t>(index)];
     out.kept_v = kept->v[static_cast<size_t>(index)];
@@ -322,7 +402,9 @@ Tensor Llama::run_checkpointed(const Graph& g, Tensor x, AttentionPath& path, co
   for (int i = 0; i < checkpointed; ++i) {
     // By value: backward runs after this frame is gone. The path and the adapters outlive backward.
     const auto out = autograd::checkpoint(g, specs, [this, i, x, &path, options](const Graph& inner) {
-      const LayerResult r = layer(inner, i, x, path, options);
+      PassOptions mine = options;
+      mine.is_replay = inner.tape != nullptr;
+      const LayerResult r = layer(inner, i, x, path, mine);
       return path.kept() == nullptr ? std::vector<Tensor>{r.x} : std::vector<Tensor>{r.x, r.kept_k, r.kept_v};
     });
     if (path.kept() != nullptr) {
@@ -489,10 +571,20 @@ Tensor Llama::logits(const backend::ExecutionContext& ctx, const Tensor& hidden)
   return out;
 }
 
-int64_t kept_bytes_per_row(const ModelConfig& c, Dtype activations) {
-  // Norms, their inputs, sums; q, k, v, the rotated q and k, the attended; gate, up and their
-  // product.
-  const int64_t elements = 6 * c.hidden + 3 * (c.q_width() + c.kv_width()) + 3 * c.ffn;
+int64_t Llama::kept_bytes_per_row(const LoraAdapter& adapter, Dtype activations) const {
+  const ModelConfig& c = config_;
+  // The residual stream twice; q, k, v and the attended; gate and up.
+  int64_t elements = 2 * c.hidden + 2 * (c.q_width() + c.kv_width()) + 2 * c.ffn;
+  const auto is_adapted = [&](LoraTarget target) {
+    return !adapter.layers.empty() && adapter.pair(0, target).a.defined();
+  };
+  if (joined_.empty()) {  // both normed inputs, what is added to the stream, the gated
+    elements += 4 * c.hidden + c.ffn;
+  } else {
+    elements += is_adapted(LoraTarget::q) ? c.hidden : 0;
+    elements += is_adapted(LoraTarget::gate) ? c.hidden : 0;
+    elements += is_adapted(LoraTarget::down) ? c.ffn : 0;
+  }
   return dtype_bytes(activations, elements);
 }
 

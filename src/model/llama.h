@@ -1,8 +1,11 @@
 // The decoder: Llama 2/3, SmolLM2, Mistral, Qwen2/2.5/3. One code for inference, compression and, under
 // a tape, training, on every backend.
 #pragma once
+#include <array>
+#include <optional>
 #include <span>
 
+#include "src/autograd/layer_maps.h"
 #include "src/model/attention_path.h"
 #include "src/model/import/lora_adapter.h"
 #include "src/model/import/weights.h"
@@ -29,6 +32,8 @@ struct PassOptions {
   // With per_layer: only the last layers, this many, keep their activations all the same. Changes
   // no bit.
   int64_t kept_layers = 0;
+  // Set where a layer runs again in backward: nobody reads its sum, so its last product is left out.
+  bool is_replay = false;
 };
 
 // Whether matrices of a layer that read the same input stand as one.
@@ -36,9 +41,6 @@ enum class Matrices : uint8_t {
   as_device,  // joined on a GPU; as they were mapped on a CPU
   joined,     // copied together on any device (for tests)
 };
-
-// Bytes of activations that one row of a pass leaves behind in a layer that is not checkpointed.
-int64_t kept_bytes_per_row(const ModelConfig& config, Dtype activations);
 
 // Immutable after construction and shared by all passes; the tensors lie on the device it was made for.
 class Llama {
@@ -60,6 +62,10 @@ class Llama {
   // keeps what backward needs; without one it is rewound layer by layer.
   Tensor run(const Graph& g, const Tensor& x, AttentionPath& path, const PassOptions& options) const;
 
+  // Bytes of activations of this type that one row of a recorded pass leaves behind in a layer that
+  // is not checkpointed, with `adapter` in training.
+  int64_t kept_bytes_per_row(const LoraAdapter& adapter, Dtype activations) const;
+
   // f32 logits [rows, vocab] of hidden states.
   Tensor logits(const backend::ExecutionContext& ctx, const Tensor& hidden) const;
 
@@ -69,13 +75,38 @@ class Llama {
     Tensor kept_k;  // undefined unless the path keeps rows
     Tensor kept_v;
   };
-  // Whether a pass is so small that norms run inside the products that read them.
-  bool is_small_step(const Graph& g, const Tensor& x, const PassOptions& options) const;
-  // The feed-forward part up to its gate: with everything, and for such a pass.
-  Tensor gated(const Graph& g, int index, const Tensor& x, const PassOptions& options) const;
-  Tensor gated_step(const Graph& g, const Tensor& x, const LlamaLayerWeights& w) const;
   // Where a layer's sums go: new tensors, or the residual stream itself (nothing is recorded then).
   enum class Residual : uint8_t { fresh, in_place };
+  // stream + in weightᵀ + bias, with what adapters change.
+  Tensor add_to(const Graph& g, int index, const Tensor& stream, const Tensor& in,
+                LoraTarget target, const PassOptions& options, Residual residual) const;
+  // Whether a pass is so small that norms run inside the products that read them.
+  bool is_small_step(const Graph& g, const Tensor& x, const PassOptions& options) const;
+  // Whether no adapter changes these maps of a recorded pass (the base itself is never trained).
+  bool is_frozen(const Graph& g, int index, std::span<const LoraTarget> targets,
+                 const PassOptions& options) const;
+  // The normed input of neighbouring matrices, which stand as one, through them and their adapters.
+  struct Neighbours {
+    const Tensor& norm;
+    const Tensor& matrix;
+    const Tensor& bias;
+    std::span<const LoraTarget> targets;  // in the order of the matrix's rows
+  };
+  Tensor through(const Graph& g, int index, const Tensor& x, const Neighbours& maps,
+                 const PassOptions& options) const;
+  // Gate and up of the feed-forward part.
+  std::array<Tensor, 2> gate_and_up(const Graph& g, int index, const Tensor& x,
+                                    const PassOptions& options) const;
+  // The feed-forward part of a pass, its sum with x included; of a small step, up to its gate.
+  Tensor fed_forward(const Graph& g, int index, const Tensor& x, const PassOptions& options,
+                     Residual residual) const;
+  Tensor gated_step(const Graph& g, const Tensor& x, const LlamaLayerWeights& w) const;
+  // A matrix with the adapters of its targets as columns beside it, for a pass that is recorded;
+  // nothing where that cannot be or does not pay.
+  std::optional<autograd::AdaptedMatrix> with_adapters(const Graph& g, int index, int64_t rows,
+                                                       const Tensor& matrix,
+                                                       std::span<const LoraTarget> targets,
+                                                       const PassOptions& options) const;
   LayerResult layer(const Graph& g, int index, const Tensor& x, AttentionPath& path,
                     const PassOptions& options, Residual residual = Residual::fresh) const;
   Tensor run_forward(const Graph& g, Tensor x, AttentionPath& path, const PassOptions& options) const;

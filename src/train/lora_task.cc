@@ -169,7 +169,7 @@ LossSum LoraTask::run(const Graph& g, std::span<const TrainingSequence* const> b
     g.tape->keep_alive(path);
   }
   const int64_t row_bytes = static_cast<int64_t>(ids.size()) *
-                            model::kept_bytes_per_row(model_.config(), options_.activations);
+                            model_.kept_bytes_per_row(adapter_, options_.activations);
   const Tensor hidden =
       model_.run(g, model_.embed(g, ints(ids), options_.activations), *path,
                  {.adapters = {.one = &adapter_},

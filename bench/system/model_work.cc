@@ -81,22 +81,24 @@ void wait(const backend::ExecutionContext& ctx) {
   backend::download(ctx, t, std::as_writable_bytes(std::span(&value, 1)));
 }
 
-// Seconds a step of a task as train() runs it, the first two left out.
+// Seconds a step of a task as train() runs it: the median, without the first two. A step ends with
+// the norm of its gradient on the host.
 double step_seconds(const backend::ExecutionContext& ctx, train::TrainingTask& task,
                     int32_t accumulation, int steps) {
   constexpr int kWarm = 2;
-  Clock::time_point began;
+  std::vector<double> seconds;
+  Clock::time_point began = Clock::now();
   train::train(ctx, real_file_system(), task,
                {.steps = steps + kWarm, .accumulation = accumulation, .lr = 1e-4f},
                [&](const train::StepReport& report) {
-                 if (report.step == kWarm) {
-                   wait(ctx);
-                   began = Clock::now();
+                 const Clock::time_point now = Clock::now();
+                 if (report.step > kWarm) {
+                   seconds.push_back(std::chrono::duration<double>(now - began).count());
                  }
-                 return report.step < steps + kWarm;
+                 began = now;
+                 return true;
                });
-  wait(ctx);
-  return std::chrono::duration<double>(Clock::now() - began).count() / steps;
+  return median(seconds);
 }
 
 double peak_gib(const Bench& bench) {
@@ -284,8 +286,7 @@ double batch_decode_rate(const Bench& bench, int rows, int64_t kept, int adapter
   return 1e3 * rows / median(times);
 }
 
-TrainingRate lora_rate(const Bench& bench, int batch, model::Checkpointing checkpointing,
-                       int steps) {
+TrainingRate lora_rate(const Bench& bench, int batch, const Kept& kept, int steps) {
   constexpr int32_t kLength = 4096;
   const backend::ExecutionContext ctx = bench.ctx();
   model::LoraAdapter adapter =
@@ -296,10 +297,11 @@ TrainingRate lora_rate(const Bench& bench, int batch, model::Checkpointing check
   }
   train::LoraTask task(ctx, bench.model, adapter, std::move(sequences), {},
                        {.micro_batch_tokens = batch * kLength,
-                        .checkpointing = checkpointing,
-                        .activations = ctx.activations()});
+                        .checkpointing = kept.checkpointing,
+                        .activations = ctx.activations(),
+                        .kept_bytes = kept.bytes});
   const double rate = batch * kLength / step_seconds(ctx, task, 1, steps);
-  return {rate, peak_gib(bench), name_of(checkpointing)};
+  return {rate, peak_gib(bench), name_of(kept.checkpointing)};
 }
 
 TrainingRate beacon_rate(const Bench& bench, int windows, int steps) {

@@ -49,9 +49,14 @@ struct TrainingRate {
   std::string checkpointing;
 };
 
+struct Kept {
+  model::Checkpointing checkpointing = model::Checkpointing::none;
+  int64_t bytes = 0;  // with per_layer: of layers that keep their activations all the same
+};
+
 // A LoRA of rank 8 on q, k, v, o: `batch` sequences of 4,096 tokens, all of them targets, a step.
-TrainingRate lora_rate(const Bench& bench, int batch, model::Checkpointing checkpointing,
-                       int steps);
+// The median step, as for all training here.
+TrainingRate lora_rate(const Bench& bench, int batch, const Kept& kept, int steps);
 
 // The beacon of the pre-study: rank 64 on all matrices, 16 windows a step of 1,975 tokens written
 // on average, 512 read and four spans of 128 recalled; written and read tokens count.

@@ -55,40 +55,23 @@ __global__ void __launch_bounds__(32 * kMmaWarps, 2) gemv_mma(const __grid_const
   const uint8_t* row1 = p.weight + min(first + g + 8, p.output.size - 1) * p.row_bytes;
   const bf16* x_row = p.x + min(static_cast<int64_t>(g), p.output.n - 1) * p.x_stride;
   const bool has_x = g < p.output.n;
-  RawGroup<kType, false> raw0[kAhead], raw1[kAhead];
-  const auto load = [&](int u, int group) {
-    if (group < p.groups) {
-      raw0[u].load(row0, group, t);
-      raw1[u].load(row1, group, t);
-    }
-  };
-#pragma unroll
-  for (int u = 0; u < kAhead; ++u) {
-    load(u, warp + u * kMmaWarps);
-  }
+  RegisterRows<kType> rows(row0, row1, p.groups);
+  rows.start();
   if (p.settled) {
     wait_for_predecessor();
   }
   float sum[4] = {};
-  for (int base = warp; base < p.groups; base += kMmaWarps * kAhead) {
-    uint4 x[kAhead];
+  uint4 x[kAhead];
+  rows.multiply(
+      [&](int base) {
 #pragma unroll
-    for (int u = 0; u < kAhead; ++u) {
-      const int group = base + u * kMmaWarps;
-      x[u] = has_x && group < p.groups ? load_x<kSplit>(x_row, group, t) : make_uint4(0, 0, 0, 0);
-    }
-#pragma unroll
-    for (int u = 0; u < kAhead; ++u) {
-      const int group = base + u * kMmaWarps;
-      if (group < p.groups) {  // the same for the whole warp
-        uint32_t w0[4], w1[4];
-        raw0[u].decode(w0);
-        raw1[u].decode(w1);
-        load(u, group + kMmaWarps * kAhead);
-        multiply_group(sum, w0, w1, x[u]);
-      }
-    }
-  }
+        for (int u = 0; u < kAhead; ++u) {
+          const int group = base + u * kMmaWarps;
+          x[u] =
+              has_x && group < p.groups ? load_x<kSplit>(x_row, group, t) : make_uint4(0, 0, 0, 0);
+        }
+      },
+      [&](int u, int) { return x[u]; }, sum);
   store_part(parts, warp, sum);
   __syncthreads();
   put_total(parts, first, p.output);
@@ -104,16 +87,8 @@ __global__ void __launch_bounds__(kStreamThreads, 2) gemv_stream(const __grid_co
   extern __shared__ __align__(128) uint8_t stages[];
   __shared__ WarpParts parts[2];
   __shared__ __align__(8) uint64_t barriers[2][S::kStages];
-  const uint32_t full = shared_address(barriers[0]);
-  const uint32_t empty = shared_address(barriers[1]);
-  if (threadIdx.x == 0) {
-    for (int i = 0; i < S::kStages; ++i) {
-      barrier_init(full + 8 * i, 1);
-      barrier_init(empty + 8 * i, kMmaWarps);
-    }
-    barrier_init_done();
-  }
-  __syncthreads();
+  StageRing<kType> ring(stages, S::kStages, barriers[0], barriers[1]);
+  ring.open();
   if (!p.settled) {
     wait_for_predecessor();
   }
@@ -121,31 +96,10 @@ __global__ void __launch_bounds__(kStreamThreads, 2) gemv_stream(const __grid_co
   const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
   const int64_t tiles = (p.output.size + 15) / 16;
-  const int steps = (p.groups + S::kGroups - 1) / S::kGroups;
-  int stage = 0;
-  uint32_t phase = 0;
-  const auto next = [&] {
-    if (++stage == S::kStages) {
-      stage = 0;
-      phase ^= 1;
-    }
-  };
   if (warp == kMmaWarps) {
     for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-      const uint8_t* row = p.weight + min(tile * 16 + lane % 16, p.output.size - 1) * p.row_bytes;
-      for (int step = 0; step < steps; ++step, next()) {
-        const int left = p.groups - step * S::kGroups;
-        const uint32_t bytes = min(left, S::kGroups) * group_bytes(kType);
-        barrier_wait(empty + 8 * stage, phase ^ 1);
-        if (lane == 0) {
-          barrier_expect(full + 8 * stage, 16 * bytes);
-        }
-        __syncwarp();
-        if (lane < 16) {
-          copy_bulk(shared_address(stages + (stage * 16 + lane) * S::kRowBytes),
-                    row + static_cast<int64_t>(step) * S::kBytes, bytes, full + 8 * stage);
-        }
-      }
+      ring.ask_for(p.weight + min(tile * 16 + lane % 16, p.output.size - 1) * p.row_bytes,
+                   p.groups);
     }
     return;
   }
@@ -159,38 +113,21 @@ __global__ void __launch_bounds__(kStreamThreads, 2) gemv_stream(const __grid_co
   int parity = 0;
   for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x, parity ^= 1) {
     float sum[4] = {};
-    for (int step = 0; step < steps; ++step, next()) {
-      uint4 x[S::kGroupsPerWarp];
+    uint4 x[S::kGroupsPerWarp];
+    ring.multiply(
+        p.groups,
+        [&](int step) {
 #pragma unroll
-      for (int u = 0; u < S::kGroupsPerWarp; ++u) {
-        const int group = step * S::kGroups + warp + u * kMmaWarps;
-        x[u] = has_x && group < p.groups ? load_x<kSplit>(x_row, group, t) : make_uint4(0, 0, 0, 0);
-      }
-      barrier_wait(full + 8 * stage, phase);
-      const uint8_t* row0 = stages + (stage * 16 + g) * S::kRowBytes;
-      RawGroup<kType, true> raw0[S::kGroupsPerWarp], raw1[S::kGroupsPerWarp];
-#pragma unroll
-      for (int u = 0; u < S::kGroupsPerWarp; ++u) {
-        raw0[u].load(row0, warp + u * kMmaWarps, t);
-        raw1[u].load(row0 + 8 * S::kRowBytes, warp + u * kMmaWarps, t);
-      }
-      __syncwarp();
-      if (lane == 0) {
-        barrier_arrive(empty + 8 * stage);
-      }
-#pragma unroll
-      for (int u = 0; u < S::kGroupsPerWarp; ++u) {
-        if (step * S::kGroups + warp + u * kMmaWarps < p.groups) {  // what is past the end is old
-          uint32_t w0[4], w1[4];
-          raw0[u].decode(w0);
-          raw1[u].decode(w1);
-          multiply_group(sum, w0, w1, x[u]);
-        }
-      }
-    }
+          for (int u = 0; u < S::kGroupsPerWarp; ++u) {
+            const int group = step * S::kGroups + warp + u * kMmaWarps;
+            x[u] = has_x && group < p.groups ? load_x<kSplit>(x_row, group, t)
+                                             : make_uint4(0, 0, 0, 0);
+          }
+        },
+        [&](int u, int) { return x[u]; }, sum);
     // Two sets of sums in turn: a thread can be at most one tile ahead of another.
     store_part(parts[parity], warp, sum);
-    asm volatile("bar.sync 1, %0;" ::"n"(32 * kMmaWarps) : "memory");
+    join_multipliers();
     put_total(parts[parity], tile * 16, p.output);
   }
 }

@@ -159,6 +159,142 @@ struct Stage {
 
 inline constexpr int kStreamThreads = 32 * (kMmaWarps + 1);
 
+// Rows g and g + 8 of a tile from memory to registers; the warps of a block take every eighth
+// group.
+template <Dtype kType>
+struct RegisterRows {
+  const uint8_t* row0;
+  const uint8_t* row1;
+  int groups;  // of a row
+  RawGroup<kType, false> raw0[kAhead], raw1[kAhead];
+
+  __device__ RegisterRows(const uint8_t* first, const uint8_t* second, int count)
+      : row0(first), row1(second), groups(count) {}
+
+  __device__ void load(int u, int group) {
+    if (group < groups) {
+      raw0[u].load(row0, group, threadIdx.x % 4);
+      raw1[u].load(row1, group, threadIdx.x % 4);
+    }
+  }
+  __device__ void start() {
+#pragma unroll
+    for (int u = 0; u < kAhead; ++u) {
+      load(u, threadIdx.x / 32 + u * kMmaWarps);
+    }
+  }
+  // Calls ahead(base) for every kAhead groups, then x_of(u, group) for the values that meet one.
+  template <class Ahead, class X>
+  __device__ void multiply(const Ahead& ahead, const X& x_of, float (&sum)[4]) {
+    for (int base = threadIdx.x / 32; base < groups; base += kMmaWarps * kAhead) {
+      ahead(base);
+#pragma unroll
+      for (int u = 0; u < kAhead; ++u) {
+        const int group = base + u * kMmaWarps;
+        if (group < groups) {  // the same for the whole warp
+          uint32_t w0[4], w1[4];
+          raw0[u].decode(w0);
+          raw1[u].decode(w1);
+          load(u, group + kMmaWarps * kAhead);
+          multiply_group(sum, w0, w1, x_of(u, group));
+        }
+      }
+    }
+  }
+};
+
+// A ring of stages in shared memory, which one warp fills by bulk copies and the others empty.
+template <Dtype kType>
+struct StageRing {
+  using S = Stage<kType>;
+  uint8_t* stages;
+  int count;
+  uint32_t full;  // barriers, one a stage
+  uint32_t empty;
+  int stage = 0;
+  uint32_t phase = 0;
+
+  __device__ StageRing(uint8_t* memory, int stage_count, const uint64_t* full_barriers,
+                       const uint64_t* empty_barriers)
+      : stages(memory),
+        count(stage_count),
+        full(shared_address(full_barriers)),
+        empty(shared_address(empty_barriers)) {}
+
+  // By all threads of the block.
+  __device__ void open() const {
+    if (threadIdx.x == 0) {
+      for (int i = 0; i < count; ++i) {
+        barrier_init(full + 8 * i, 1);
+        barrier_init(empty + 8 * i, kMmaWarps);
+      }
+      barrier_init_done();
+    }
+    __syncthreads();
+  }
+  __device__ void next() {
+    if (++stage == count) {
+      stage = 0;
+      phase ^= 1;
+    }
+  }
+  // By one warp: asks for the 16 rows of a tile; `row`: the lane's, lane % 16.
+  __device__ void ask_for(const uint8_t* row, int groups) {
+    const int lane = threadIdx.x % 32;
+    const int steps = (groups + S::kGroups - 1) / S::kGroups;
+    for (int step = 0; step < steps; ++step, next()) {
+      const uint32_t bytes = min(groups - step * S::kGroups, S::kGroups) * group_bytes(kType);
+      barrier_wait(empty + 8 * stage, phase ^ 1);
+      if (lane == 0) {
+        barrier_expect(full + 8 * stage, 16 * bytes);
+      }
+      __syncwarp();
+      if (lane < 16) {
+        copy_bulk(shared_address(stages + (stage * 16 + lane) * S::kRowBytes),
+                  row + static_cast<int64_t>(step) * S::kBytes, bytes, full + 8 * stage);
+      }
+    }
+  }
+  // By the others: multiplies a tile as it comes. Calls ahead(step) while a stage may still be
+  // under way.
+  template <class Ahead, class X>
+  __device__ void multiply(int groups, const Ahead& ahead, const X& x_of, float (&sum)[4]) {
+    const int warp = threadIdx.x / 32;
+    const int lane = threadIdx.x % 32;
+    const int steps = (groups + S::kGroups - 1) / S::kGroups;
+    for (int step = 0; step < steps; ++step, next()) {
+      ahead(step);
+      barrier_wait(full + 8 * stage, phase);
+      const uint8_t* row0 = stages + (stage * 16 + lane / 4) * S::kRowBytes;
+      RawGroup<kType, true> raw0[S::kGroupsPerWarp], raw1[S::kGroupsPerWarp];
+#pragma unroll
+      for (int u = 0; u < S::kGroupsPerWarp; ++u) {
+        raw0[u].load(row0, warp + u * kMmaWarps, lane % 4);
+        raw1[u].load(row0 + 8 * S::kRowBytes, warp + u * kMmaWarps, lane % 4);
+      }
+      __syncwarp();
+      if (lane == 0) {
+        barrier_arrive(empty + 8 * stage);
+      }
+#pragma unroll
+      for (int u = 0; u < S::kGroupsPerWarp; ++u) {
+        const int group = step * S::kGroups + warp + u * kMmaWarps;
+        if (group < groups) {  // what is past the end is old
+          uint32_t w0[4], w1[4];
+          raw0[u].decode(w0);
+          raw1[u].decode(w1);
+          multiply_group(sum, w0, w1, x_of(u, group));
+        }
+      }
+    }
+  }
+};
+
+// A barrier of the threads that multiply.
+__device__ inline void join_multipliers() {
+  asm volatile("bar.sync 1, %0;" ::"n"(32 * kMmaWarps) : "memory");
+}
+
 // Rows this long make up for the start of the pipeline; shorter ones go straight to registers.
 inline constexpr int64_t kShortestStreamBytes = 1024;
 

@@ -28,10 +28,6 @@ constexpr int kNormThreads = 32 * kMmaWarps;
 // Puts the eight rows of x that a warp reads at once into different banks.
 constexpr int kNormPadding = 64;
 
-__device__ void join_multipliers() {
-  asm volatile("bar.sync 1, %0;" ::"n"(kNormThreads) : "memory");
-}
-
 // The first kNormThreads threads of the block: rms_norm of the rows, as bf16. Sums in an order that
 // depends on `in` alone.
 __device__ void norm_rows(const NormGemv& p, uint8_t* normed) {
@@ -158,36 +154,18 @@ __global__ void __launch_bounds__(kNormThreads, 2)
   const uint8_t* row1 = tile.row(p, g + 8);
   const auto* x_row = reinterpret_cast<const bf16*>(shared + min(g, p.n - 1) * p.normed_bytes);
   const bool has_x = g < p.n;
-  RawGroup<kType, false> raw0[kAhead], raw1[kAhead];
-  const auto load = [&](int u, int group) {
-    if (group < p.groups) {
-      raw0[u].load(row0, group, t);
-      raw1[u].load(row1, group, t);
-    }
-  };
-#pragma unroll
-  for (int u = 0; u < kAhead; ++u) {
-    load(u, warp + u * kMmaWarps);
-  }
+  RegisterRows<kType> rows(row0, row1, p.groups);
+  rows.start();
   if (p.settled) {
     wait_for_predecessor();
   }
   norm_rows(p, shared);
   float sum[4] = {};
-  for (int base = warp; base < p.groups; base += kMmaWarps * kAhead) {
-#pragma unroll
-    for (int u = 0; u < kAhead; ++u) {
-      const int group = base + u * kMmaWarps;
-      if (group < p.groups) {  // the same for the whole warp
-        uint32_t w0[4], w1[4];
-        raw0[u].decode(w0);
-        raw1[u].decode(w1);
-        load(u, group + kMmaWarps * kAhead);
-        multiply_group(sum, w0, w1,
-                       has_x ? load_x<kSplit>(x_row, group, t) : make_uint4(0, 0, 0, 0));
-      }
-    }
-  }
+  rows.multiply([](int) {},
+                [&](int, int group) {
+                  return has_x ? load_x<kSplit>(x_row, group, t) : make_uint4(0, 0, 0, 0);
+                },
+                sum);
   store_part(parts, warp, sum);
   __syncthreads();
   put_tile(parts, p, tile);
@@ -197,22 +175,14 @@ __global__ void __launch_bounds__(kNormThreads, 2)
 template <Dtype kType, bool kGated>
 __global__ void __launch_bounds__(kStreamThreads, 2)
     norm_gemv_stream(const __grid_constant__ NormGemv p) {
-  using S = Stage<kType>;
   constexpr bool kSplit = splits_groups(kType);
   constexpr int kMostStages = 16;
   extern __shared__ __align__(128) uint8_t shared[];
   __shared__ WarpParts parts[2];
   __shared__ __align__(8) uint64_t barriers[2][kMostStages];
-  const uint32_t full = shared_address(barriers[0]);
-  const uint32_t empty = shared_address(barriers[1]);
-  if (threadIdx.x == 0) {
-    for (int i = 0; i < p.stages; ++i) {
-      barrier_init(full + 8 * i, 1);
-      barrier_init(empty + 8 * i, kMmaWarps);
-    }
-    barrier_init_done();
-  }
-  __syncthreads();
+  StageRing<kType> ring(shared + (p.n * p.normed_bytes + 127) / 128 * 128, p.stages, barriers[0],
+                        barriers[1]);
+  ring.open();
   if (!p.settled) {
     wait_for_predecessor();
   }
@@ -220,31 +190,9 @@ __global__ void __launch_bounds__(kStreamThreads, 2)
   const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
   const int64_t tiles = p.tile_begins[kMostNormLinears];
-  const int steps = (p.groups + S::kGroups - 1) / S::kGroups;
-  uint8_t* const stages = shared + (p.n * p.normed_bytes + 127) / 128 * 128;
-  int stage = 0;
-  uint32_t phase = 0;
-  const auto next = [&] {
-    if (++stage == p.stages) {
-      stage = 0;
-      phase ^= 1;
-    }
-  };
   if (warp == kMmaWarps) {
     for (int64_t index = blockIdx.x; index < tiles; index += gridDim.x) {
-      const uint8_t* row = Tile<kGated>(p, index).row(p, lane % 16);
-      for (int step = 0; step < steps; ++step, next()) {
-        const uint32_t bytes = min(p.groups - step * S::kGroups, S::kGroups) * group_bytes(kType);
-        barrier_wait(empty + 8 * stage, phase ^ 1);
-        if (lane == 0) {
-          barrier_expect(full + 8 * stage, 16 * bytes);
-        }
-        __syncwarp();
-        if (lane < 16) {
-          copy_bulk(shared_address(stages + (stage * 16 + lane) * S::kRowBytes),
-                    row + static_cast<int64_t>(step) * S::kBytes, bytes, full + 8 * stage);
-        }
-      }
+      ring.ask_for(Tile<kGated>(p, index).row(p, lane % 16), p.groups);
     }
     return;
   }
@@ -259,31 +207,12 @@ __global__ void __launch_bounds__(kStreamThreads, 2)
   int parity = 0;
   for (int64_t index = blockIdx.x; index < tiles; index += gridDim.x, parity ^= 1) {
     float sum[4] = {};
-    for (int step = 0; step < steps; ++step, next()) {
-      barrier_wait(full + 8 * stage, phase);
-      const uint8_t* row0 = stages + (stage * 16 + g) * S::kRowBytes;
-      RawGroup<kType, true> raw0[S::kGroupsPerWarp], raw1[S::kGroupsPerWarp];
-#pragma unroll
-      for (int u = 0; u < S::kGroupsPerWarp; ++u) {
-        raw0[u].load(row0, warp + u * kMmaWarps, t);
-        raw1[u].load(row0 + 8 * S::kRowBytes, warp + u * kMmaWarps, t);
-      }
-      __syncwarp();
-      if (lane == 0) {
-        barrier_arrive(empty + 8 * stage);
-      }
-#pragma unroll
-      for (int u = 0; u < S::kGroupsPerWarp; ++u) {
-        const int group = step * S::kGroups + warp + u * kMmaWarps;
-        if (group < p.groups) {  // what is past the end is old
-          uint32_t w0[4], w1[4];
-          raw0[u].decode(w0);
-          raw1[u].decode(w1);
-          multiply_group(sum, w0, w1,
-                         has_x ? load_x<kSplit>(x_row, group, t) : make_uint4(0, 0, 0, 0));
-        }
-      }
-    }
+    ring.multiply(
+        p.groups, [](int) {},
+        [&](int, int group) {
+          return has_x ? load_x<kSplit>(x_row, group, t) : make_uint4(0, 0, 0, 0);
+        },
+        sum);
     // Two sets of sums in turn: a thread can be at most one tile ahead of another.
     store_part(parts[parity], warp, sum);
     join_multipliers();
@@ -291,8 +220,9 @@ __global__ void __launch_bounds__(kStreamThreads, 2)
   }
 }
 
-// Of a block, besides 10 KiB of its own. Two blocks stay below 196 KiB, as plain products do: with 211
-// KiB, which leave the kernels behind 28 KiB of L1, attention over long caches took up to 22% longer.
+// Of a block, besides 10 KiB of its own. Two blocks stay below 196 KiB, as plain products do: with
+// 211 KiB, which leave the kernels behind 28 KiB of L1, attention over long caches took up to 22%
+// longer.
 constexpr int64_t kSharedOfTwoBlocks = 86 << 10;
 constexpr int64_t kSharedOfOneBlock = 200 << 10;
 constexpr int64_t kNormedOfTwoBlocks = 20 << 10;

@@ -27,17 +27,6 @@ struct KernelChoice {
   bool repeatable = true;
   // Cross-entropy of narrow models: logits stay in registers, in a kernel of our own.
   bool logits_in_registers = true;
-
-  // Faster, and off until the conformance cases that reach them have run on a GPU.
-  // Later chunks of a lone sequence go to cuDNN without tables, once their keys are copied together.
-  bool dense_copied = false;
-  // A repeatable backward of a long lone sequence takes its heads in parts, instead of our own kernels.
-  bool heads_in_parts = false;
-  // Of decoding: blocks read their first page before the kernel in front is done.
-  bool reads_early = false;
-  // Of decoding: the block that finishes last joins the splits of one row without groups, instead of
-  // a kernel of its own.
-  bool joins_inside = false;
 };
 
 // One pass at a time; not thread-safe. Owns its stream, workspace and library handles. Device

@@ -249,7 +249,6 @@ struct Pass {
   int64_t key_rows;  // at most, behind one another
   bool keys_apart;   // they have to be copied together
   bool lone;         // one sequence from row 0 on, with all rows of q, k and v
-  bool is_first;     // its keys are those of its queries
   bool has_lse;
   int skip_rows;
   float scale;
@@ -264,16 +263,15 @@ int tensors_of(SdpaPass pass) {
 }
 
 SdpaShape shape_of(const backend::KernelChoice& choice, const Pass& p) {
-  SdpaShape out{
-      .pass = p.pass,
-      .mask = p.mask,
-      .packed = !(p.lone && choice.dense && (choice.dense_copied || !p.keys_apart || p.is_first)),
-      .has_lse = p.has_lse,
-      .repeatable = choice.repeatable,
-      .heads = static_cast<int32_t>(p.q.dim(1)),
-      .kv_heads = static_cast<int32_t>(p.k.dim(-2)),
-      .dim = static_cast<int32_t>(p.q.dim(2)),
-      .scale = p.scale};
+  SdpaShape out{.pass = p.pass,
+                .mask = p.mask,
+                .packed = !(p.lone && choice.dense),
+                .has_lse = p.has_lse,
+                .repeatable = choice.repeatable,
+                .heads = static_cast<int32_t>(p.q.dim(1)),
+                .kv_heads = static_cast<int32_t>(p.k.dim(-2)),
+                .dim = static_cast<int32_t>(p.q.dim(2)),
+                .scale = p.scale};
   if (out.packed) {
     const auto power = [](int64_t n) {
       return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(n, 64))));
@@ -404,7 +402,6 @@ Pass pass_of(const AttentionArgs& a, SdpaPass pass) {
           .keys_apart = prefix,
           .lone = sequences == 1 && n == a.max_length && n % kLoneStep == 0 &&
                   (prefix ? a.max_prefix % kLoneStep == 0 : a.k.dim(0) == n),
-          .is_first = !prefix,
           .has_lse = a.lse.defined(),
           .skip_rows = 0,
           .scale = a.scale};
@@ -476,8 +473,8 @@ bool attention_backward_cudnn(const ExecutionContext& ctx, const AttentionBackwa
   }
   int64_t parts = 1;
   const auto squares = [&] { return shape.heads * shape.max_queries * shape.max_keys * 2; };
-  while (ctx.cuda->choice.heads_in_parts && !shape.packed && shape.repeatable &&
-         shape.kv_heads % 2 == 0 && squares() > kMostRepeatableBytes / 10 * 9) {
+  while (!shape.packed && shape.repeatable && shape.kv_heads % 2 == 0 &&
+         squares() > kMostRepeatableBytes / 10 * 9) {
     shape.heads /= 2;
     shape.kv_heads /= 2;
     parts *= 2;
@@ -572,7 +569,6 @@ bool paged_attention_cudnn(const ExecutionContext& ctx, const PagedAttentionArgs
                   .key_rows = sequences * a.max_kv_length,
                   .keys_apart = !in_place,
                   .lone = lone,
-                  .is_first = is_first,
                   .has_lse = false,
                   .skip_rows = skip_rows,
                   .scale = a.scale};

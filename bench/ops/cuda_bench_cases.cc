@@ -1,6 +1,7 @@
 #include "bench/ops/cuda_bench.h"
 
 #include <cmath>
+#include <numeric>
 
 namespace offbook::bench {
 namespace {
@@ -47,10 +48,6 @@ void print_difference(const std::string& what, const std::vector<float>& a,
   }
   std::printf("%-58s NMSE %.3g%s\n", what.c_str(), error / norm, a == b ? ", the same bits" : "");
 }
-
-// What KernelChoice leaves off.
-constexpr backend::KernelChoice kEager{
-    .dense_copied = true, .heads_in_parts = true, .reads_early = true, .joins_inside = true};
 
 struct Choice {
   const char* name;
@@ -110,8 +107,65 @@ void attention_case(CudaBench& bench, const Heads& h, int32_t length, int32_t co
     return bench.values(b.d_k);
   };
   if (length >= 16384) {  // heads in parts
-    print_difference(name + " backward, d_k repeatable against not", gradient(kEager),
+    print_difference(name + " backward, d_k repeatable against not", gradient({}),
                      gradient({.repeatable = false}));
+  }
+  bench.context().cuda->choice = {};
+}
+
+// Texts that windows' memories stand before, as a step of beacon training reads them: of each of 16
+// windows one of 512 tokens and four of 128 behind the window's 200 slots, forward and backward.
+void reading_case(CudaBench& bench) {
+  const Heads& h = kSmol;
+  const std::string name = "attention SmolLM2 80 texts behind 16 memories";
+  if (!bench.wants(name)) {
+    return;
+  }
+  constexpr int32_t kWindows = 16;
+  constexpr int32_t kSlots = 200;
+  constexpr int32_t kLong = 512;
+  constexpr int32_t kShort = 128;
+  std::vector<int32_t> table;
+  int32_t n = 0;
+  double seen = 0;
+  for (int32_t w = 0; w < kWindows; ++w) {
+    for (const int32_t length : {kLong, kShort, kShort, kShort, kShort}) {
+      table.insert(table.end(), {n, length, kWindows * kSlots + n, w * kSlots, kSlots});
+      n += length;
+      seen += length * (kSlots + length / 2.0);
+    }
+  }
+  const Shape q_shape{n, h.heads, h.dim};
+  const Shape k_shape{kWindows * kSlots + n, h.kv_heads, h.dim};
+  const ops::AttentionArgs a{
+      .q = bench.random(Dtype::bf16, q_shape),
+      .k = bench.random(Dtype::bf16, k_shape),
+      .v = bench.random(Dtype::bf16, k_shape),
+      .sequences = bench.ints(table, {5 * kWindows, ops::kAttentionSequenceFields}),
+      .max_length = kLong,
+      .max_prefix = kSlots,
+      .scale = 1.0f / std::sqrt(static_cast<float>(h.dim)),
+      .out = bench.uninitialised(Dtype::bf16, q_shape),
+      .lse = bench.uninitialised(Dtype::f32, {n, h.heads})};
+  const double flops = 4.0 * seen * static_cast<double>(h.heads * h.dim);
+  ops::AttentionBackwardArgs b{.forward = a,
+                               .d_out = bench.random(Dtype::bf16, q_shape),
+                               .d_q = bench.random(Dtype::bf16, q_shape),
+                               .d_k = bench.random(Dtype::bf16, k_shape),
+                               .d_v = bench.random(Dtype::bf16, k_shape)};
+  for (const auto& [choice_name, choice] : kChoices) {
+    if (!choice.dense) {
+      continue;
+    }
+    bench.context().cuda->choice = choice;
+    bench.run(name + choice_name + " forward", {.flops = flops},
+              [&](int) { ops::attention(bench.context(), a); });
+    b.write_q = b.write_k = b.write_v = ops::Write::accumulate;
+    bench.run(name + choice_name + " backward, added", {.flops = 2.5 * flops},
+              [&](int) { ops::attention_backward(bench.context(), b); });
+    b.write_q = b.write_k = b.write_v = ops::Write::overwrite;
+    bench.run(name + choice_name + " backward", {.flops = 2.5 * flops},
+              [&](int) { ops::attention_backward(bench.context(), b); });
   }
   bench.context().cuda->choice = {};
 }
@@ -166,10 +220,13 @@ void paged_case(CudaBench& bench, const Heads& h, int32_t rows, int32_t length, 
     body(0);
     return bench.values(a.out);
   };
-  print_difference(name + ", both ways", result(kEager), result({.cudnn = false}));
-  bench.context().cuda->choice = length == 1 ? kEager : backend::KernelChoice{.cudnn = false};
-  bench.run(name + (length == 1 ? ", early, joined inside" : " own kernels"), work, body);
-  bench.context().cuda->choice = {};
+  if (length > 1) {
+    constexpr backend::KernelChoice kOwn{.cudnn = false};
+    print_difference(name + ", both ways", result({}), result(kOwn));
+    bench.context().cuda->choice = kOwn;
+    bench.run(name + " own kernels", work, body);
+    bench.context().cuda->choice = {};
+  }
 }
 
 struct Layer {
@@ -284,11 +341,7 @@ void decode_step(CudaBench& bench, const Decoder& d, Dtype dtype, int32_t kept) 
     finish();
   };
   bench.run(name, {.bytes = bytes}, fused);
-  ctx.cuda->choice = kEager;
-  bench.run(name + ", early, joined inside", {.bytes = bytes}, fused);
-  ctx.cuda->choice = {};
   bench.run(name + ", unfused", {.bytes = bytes}, unfused);
-  ctx.cuda->choice = {};
 }
 
 }  // namespace
@@ -345,6 +398,7 @@ void run_attention(CudaBench& bench) {
   attention_case(bench, kLlama2, 1586, 8);
   attention_case(bench, kLlama3, 4096, 1);
   attention_case(bench, kSmol, 2048, 16);
+  reading_case(bench);
   paged_case(bench, kLlama2, 1, 4096, 4096);
   paged_case(bench, kLlama3, 1, 4096, 4096);
   paged_case(bench, kLlama2, 1, 4096, 32768);
@@ -422,8 +476,95 @@ void run_elementwise(CudaBench& bench) {
             [&](int) { ops::dequantize(ctx, {.x = quantised, .out = plain}); });
 }
 
+// Matrices of one input with a LoRA of rank 64 on each, over the rows of a training pass: products
+// of their own that add, or columns of the same product.
+void lora_case(CudaBench& bench, const std::vector<int64_t>& widths, int64_t in) {
+  constexpr int64_t kRows = 16384;
+  constexpr int64_t kRank = 64;
+  const auto& ctx = bench.context();
+  const std::string name =
+      fmt::format("lora training [{}, {}] rank {}", fmt::join(widths, "+"), in, kRank);
+  if (!bench.wants(name)) {
+    return;
+  }
+  const int64_t out = std::accumulate(widths.begin(), widths.end(), int64_t{0});
+  const int64_t rank = kRank * static_cast<int64_t>(widths.size());
+  const Tensor xl = bench.random(Dtype::bf16, {kRows, in + rank});
+  const Tensor d_xl = bench.random(Dtype::bf16, {kRows, in + rank});
+  const Tensor x = xl.slice(1, 0, in);
+  const Tensor low = xl.slice(1, in, in + rank);
+  const Tensor d_x = d_xl.slice(1, 0, in);
+  const Tensor d_low = d_xl.slice(1, in, in + rank);
+  const Tensor y = bench.random(Dtype::bf16, {kRows, out});
+  const Tensor w = bench.random(Dtype::bf16, {out, in});
+  const Tensor wide = bench.random(Dtype::bf16, {out, in + rank});
+  const Tensor a = bench.random(Dtype::bf16, {rank, in});
+  const Tensor a32 = bench.random(Dtype::f32, {rank, in});
+  const Tensor b32 = bench.random(Dtype::f32, {out, kRank});
+  const Tensor g = bench.random(Dtype::f32, {out, kRank});
+  const Tensor g_a = bench.random(Dtype::f32, {rank, in});
+  const auto n = static_cast<double>(kRows);
+  const double flops = 2 * n * static_cast<double>(out * (in + kRank) + rank * in);
+  // Calls fn(columns of y, of the low ones, rows of b) for each matrix.
+  const auto each = [&](const auto& fn) {
+    int64_t at = 0;
+    int64_t r = 0;
+    for (const int64_t width : widths) {
+      fn(y.slice(1, at, at + width), r, b32.slice(0, at, at + width), g.slice(0, at, at + width));
+      at += width;
+      r += kRank;
+    }
+  };
+  bench.run(name + " forward, added", {.flops = flops}, [&](int) {
+    ops::linear(ctx, {.x = x, .weight = w, .out = y});
+    ops::linear(ctx, {.x = x, .weight = a32, .out = low});
+    each([&](const Tensor& to, int64_t r, const Tensor& b, const Tensor&) {
+      ops::linear(ctx, {.x = low.slice(1, r, r + kRank),
+                        .weight = b,
+                        .alpha = 2,
+                        .write = ops::Write::accumulate,
+                        .out = to});
+    });
+  });
+  bench.run(name + " forward, in columns", {.flops = flops}, [&](int) {
+    ops::linear(ctx, {.x = x, .weight = a, .out = low});
+    ops::linear(ctx, {.x = xl, .weight = wide, .out = y});
+  });
+  const auto to_b = [&](const Tensor& d_y, int64_t r, const Tensor&, const Tensor& d_b) {
+    ops::linear_backward_weight(
+        ctx, {.x = low.slice(1, r, r + kRank), .d_out = d_y, .alpha = 2, .d_weight = d_b});
+  };
+  bench.run(name + " backward, added", {.flops = 2 * flops}, [&](int) {
+    ops::linear_backward_input(ctx, {.d_out = y, .weight = w, .d_x = d_x});
+    each([&](const Tensor& d_y, int64_t r, const Tensor& b, const Tensor& d_b) {
+      ops::linear_backward_input(
+          ctx, {.d_out = d_y, .weight = b, .alpha = 2, .d_x = d_low.slice(1, r, r + kRank)});
+      to_b(d_y, r, b, d_b);
+    });
+    ops::linear_backward_input(
+        ctx, {.d_out = d_low, .weight = a32, .write = ops::Write::accumulate, .d_x = d_x});
+    ops::linear_backward_weight(ctx, {.x = x, .d_out = d_low, .d_weight = g_a});
+  });
+  bench.run(name + " backward, in columns", {.flops = 2 * flops}, [&](int) {
+    ops::linear_backward_input(ctx, {.d_out = y, .weight = wide, .d_x = d_xl});
+    each(to_b);
+    ops::linear_backward_input(
+        ctx, {.d_out = d_low, .weight = a, .write = ops::Write::accumulate, .d_x = d_x});
+    ops::linear_backward_weight(ctx, {.x = x, .d_out = d_low, .d_weight = g_a});
+  });
+  bench.run(name + " backward, of factors alone",
+            {.flops = 2 * n * 64 * static_cast<double>(out + in)}, [&](int) {
+              each(to_b);
+              ops::linear_backward_weight(ctx, {.x = x, .d_out = d_low, .d_weight = g_a});
+            });
+}
+
 void run_training(CudaBench& bench) {
   auto& ctx = bench.context();
+  lora_case(bench, {576, 192, 192}, 576);
+  lora_case(bench, {576}, 576);
+  lora_case(bench, {1536, 1536}, 576);
+  lora_case(bench, {576}, 1536);
   const int64_t parameters = 134515008;
   {
     const Tensor p = bench.random(Dtype::f32, {parameters});

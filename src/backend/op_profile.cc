@@ -11,8 +11,15 @@ namespace {
 
 class HostProfile final : public OpProfile {
  public:
-  void begin() override { began_ = std::chrono::steady_clock::now(); }
+  void begin() override {
+    if (depth_++ == 0) {
+      began_ = std::chrono::steady_clock::now();
+    }
+  }
   void end(std::string what) override {
+    if (--depth_ > 0) {
+      return;
+    }
     Line& line = lines_[what];
     line.what = std::move(what);
     ++line.calls;
@@ -20,6 +27,7 @@ class HostProfile final : public OpProfile {
                    .count();
   }
   std::vector<Line> take() override {
+    depth_ = 0;
     std::vector<Line> out;
     for (auto& [what, line] : lines_) {
       out.push_back(std::move(line));
@@ -30,6 +38,7 @@ class HostProfile final : public OpProfile {
   }
 
  private:
+  int depth_ = 0;
   std::chrono::steady_clock::time_point began_;
   std::map<std::string, Line> lines_;
 };

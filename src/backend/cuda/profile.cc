@@ -5,6 +5,9 @@
 namespace offbook::backend {
 
 void CudaProfile::begin() {
+  if (depth_++ > 0) {
+    return;
+  }
   if (used_ == pairs_.size()) {
     pairs_.push_back(std::make_unique<Pair>());
   }
@@ -12,6 +15,9 @@ void CudaProfile::begin() {
 }
 
 void CudaProfile::end(std::string what) {
+  if (--depth_ > 0) {
+    return;
+  }
   pairs_[used_]->end.record(state_.stream.get());
   pairs_[used_]->what = std::move(what);
   ++used_;
@@ -31,6 +37,7 @@ void CudaProfile::gather() {
 }
 
 std::vector<OpProfile::Line> CudaProfile::take() {
+  depth_ = 0;
   gather();
   std::vector<Line> out;
   for (auto& [what, line] : lines_) {

@@ -24,6 +24,7 @@ class CudaProfile final : public OpProfile {
   void gather();
 
   CudaState& state_;
+  int depth_ = 0;  // operations within operations belong to the outermost
   std::vector<std::unique_ptr<Pair>> pairs_;
   size_t used_ = 0;
   std::map<std::string, Line> lines_;

@@ -22,7 +22,8 @@ constexpr int kLeastLength =
 constexpr int kZeroRows = 128;
 constexpr int64_t kMostGatheredBytes = int64_t{8} << 30;
 // Of the workspace of a repeatable backward; heads of a lone sequence go in parts that stay below.
-constexpr int64_t kMostRepeatableBytes = int64_t{5} << 30;
+// 16 windows of beacon training are up to 32 segments of 3,072 rows with their bounds: 5.1 GiB.
+constexpr int64_t kMostRepeatableBytes = int64_t{6} << 30;
 constexpr int64_t kLoneStep = 256;  // plans without tables are made for multiples of it
 
 struct RowDistances {

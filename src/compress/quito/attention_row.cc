@@ -2,14 +2,19 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "src/backend/transfer.h"
+#include "src/ops/registry.h"
 
 namespace offbook::compress {
 namespace {
 
 using model::Graph;
 
+using Floats = std::vector<float>;
+
+// Prompts of a pass, or what of them stands behind the tokens that all begin with.
 struct Sequences {
   std::vector<int32_t> ids;
   std::vector<int32_t> positions;
@@ -17,18 +22,40 @@ struct Sequences {
   std::vector<model::PackedSequence> packed;
 };
 
+// The tokens that all prompts begin with, read.
+struct Beginning {
+  std::vector<int32_t> positions;
+  model::LayerKv kv;
+  std::map<int, Floats> keys;  // by layer, after RoPE: [n, kv_heads, dim]
+};
+
+Floats to_host(const Graph& g, const Tensor& x) {
+  Tensor wide = x;
+  if (x.dtype() != Dtype::f32) {
+    wide = g.make(Dtype::f32, x.shape());
+    ops::copy(g.ctx, {.x = x, .out = wide});
+  }
+  Floats out(static_cast<size_t>(x.numel()));
+  backend::download(g.ctx, wide, std::as_writable_bytes(std::span(out)));
+  return out;
+}
+
 // Lets a pass go on as it is, and computes the wanted rows of the wanted layers beside it.
 class RowRecorder final : public model::AttentionPath {
  public:
   RowRecorder(const backend::ExecutionContext& ctx, const model::Llama& model,
               const Sequences& sequences, std::span<const RowPrompt> prompts,
-              std::span<const HeadChoice> heads)
+              std::span<const HeadChoice> heads, const Beginning& beginning)
       : model_(model),
         sequences_(sequences),
         prompts_(prompts),
         heads_(heads),
+        beginning_(beginning),
         path_(ctx, model.config(), model.inv_freq(),
-              {.sequences = sequences.packed, .positions = sequences.positions}),
+              {.sequences = sequences.packed,
+               .prefix = beginning.positions.empty() ? nullptr : &beginning.kv,
+               .prefix_positions = beginning.positions,
+               .positions = sequences.positions}),
         last_(model::make_ints(ctx, sequences.last_rows,
                                {static_cast<int64_t>(sequences.last_rows.size())})) {
     const float scale = model::rope_frequencies(model.config()).scale;
@@ -58,46 +85,50 @@ class RowRecorder final : public model::AttentionPath {
   std::vector<std::vector<double>> take() { return std::move(rows_); }
 
  private:
-  static std::vector<float> to_host(const Graph& g, const Tensor& x) {
-    std::vector<float> out(static_cast<size_t>(x.numel()));
-    backend::download(g.ctx, x, std::as_writable_bytes(std::span(out)));
-    return out;
-  }
+  // A layer's queries of the last rows and keys, after RoPE, on the host.
+  struct LayerRows {
+    int layer = 0;
+    int64_t dim = 0, kv_heads = 0, heads = 0;
+    Floats queries, keys;
+    const float* begin_keys = nullptr;  // of the beginning
+  };
 
   void record(const Graph& g, int layer, const Tensor& q, const Tensor& k) {
-    const std::vector<float> queries =
-        to_host(g, autograd::rope(g, autograd::gather_rows(g, q, last_), query_table_));
-    const std::vector<float> keys = to_host(g, autograd::rope(g, k, key_table_));
-    const int64_t dim = k.dim(2);
-    const int64_t kv_heads = k.dim(1);
-    const int64_t group = q.dim(1) / kv_heads;
-    size_t first = 0;
-    for (size_t s = 0; s < prompts_.size(); ++s) {
+    LayerRows rows{.layer = layer, .dim = k.dim(2), .kv_heads = k.dim(1), .heads = q.dim(1)};
+    rows.queries = to_host(g, autograd::rope(g, autograd::gather_rows(g, q, last_), query_table_));
+    rows.keys = to_host(g, autograd::rope(g, k, key_table_));
+    if (const auto at = beginning_.keys.find(layer); at != beginning_.keys.end()) {
+      rows.begin_keys = at->second.data();
+    }
+    g.ctx.pool->run(static_cast<int64_t>(prompts_.size()), [&](int64_t prompt) {
       for (const HeadChoice& choice : heads_) {
         if (choice.layer == layer) {
-          const float* query =
-              queries.data() + (static_cast<int64_t>(s) * q.dim(1) + choice.head) * dim;
-          const float* key =
-              keys.data() + (static_cast<int64_t>(first) * kv_heads + choice.head / group) * dim;
-          add_row(layer, s, {query, static_cast<size_t>(dim)}, key, kv_heads * dim);
+          add_row(rows, choice.head, static_cast<size_t>(prompt));
         }
       }
-      first += prompts_[s].ids.size();
-    }
+    });
   }
 
-  void add_row(int layer, size_t prompt, std::span<const float> query, const float* keys,
-               int64_t stride) {
+  // One head's share of a prompt's row.
+  void add_row(const LayerRows& rows, int32_t head, size_t prompt) {
     const RowPrompt& p = prompts_[prompt];
+    const int64_t stride = rows.kv_heads * rows.dim;
+    const int64_t at = head / (rows.heads / rows.kv_heads) * rows.dim;
+    const auto before = static_cast<int64_t>(beginning_.positions.size());
+    const int64_t first = sequences_.last_rows[prompt] + 1 - sequences_.packed[prompt].length;
+    const float* query =
+        rows.queries.data() + (static_cast<int64_t>(prompt) * rows.heads + head) * rows.dim;
     const auto n = static_cast<int64_t>(p.ids.size());
-    const int64_t window = model_.config().window(layer);
+    const int64_t window = model_.config().window(rows.layer);
     const int64_t begin = window > 0 ? std::max<int64_t>(0, n - window) : 0;
     std::vector<double> scores(p.ids.size(), -std::numeric_limits<double>::infinity());
-    const double scale = 1 / std::sqrt(static_cast<double>(query.size()));
+    const double scale = 1 / std::sqrt(static_cast<double>(rows.dim));
     for (int64_t i = begin; i < n; ++i) {
+      const float* key = i < before ? rows.begin_keys + i * stride + at
+                                    : rows.keys.data() + (first + i - before) * stride + at;
       double dot = 0;
-      for (size_t d = 0; d < query.size(); ++d) {
-        dot += static_cast<double>(query[d]) * keys[i * stride + static_cast<int64_t>(d)];
+      for (int64_t d = 0; d < rows.dim; ++d) {
+        dot += static_cast<double>(query[d]) * key[d];
       }
       scores[static_cast<size_t>(i)] = dot * scale;
     }
@@ -116,6 +147,7 @@ class RowRecorder final : public model::AttentionPath {
   const Sequences& sequences_;
   std::span<const RowPrompt> prompts_;
   std::span<const HeadChoice> heads_;
+  const Beginning& beginning_;
   model::PackedAttention path_;
   Tensor last_;
   Tensor key_table_;
@@ -139,21 +171,70 @@ std::vector<HeadChoice> chosen_heads(const model::ModelConfig& config,
   return heads;
 }
 
-Sequences pack(const model::ModelConfig& config, std::span<const RowPrompt> prompts) {
+void check_prompt(const model::ModelConfig& config, const RowPrompt& prompt) {
+  OB_REQUIRE(!prompt.ids.empty() && prompt.begin <= prompt.end && prompt.end <= prompt.ids.size(),
+             InvalidArgument, "a prompt of {} tokens with a document at {}…{}", prompt.ids.size(),
+             prompt.begin, prompt.end);
+  OB_REQUIRE(static_cast<int64_t>(prompt.ids.size()) <= config.max_positions, InvalidArgument,
+             "a prompt of {} tokens; the model's window is {}", prompt.ids.size(),
+             config.max_positions);
+}
+
+// Without the first `before` tokens of each, which stand in front as a prefix.
+Sequences pack(std::span<const RowPrompt> prompts, size_t before) {
   Sequences out;
   for (const RowPrompt& prompt : prompts) {
-    OB_REQUIRE(!prompt.ids.empty() && prompt.begin <= prompt.end && prompt.end <= prompt.ids.size(),
-               InvalidArgument, "a prompt of {} tokens with a document at {}…{}", prompt.ids.size(),
-               prompt.begin, prompt.end);
-    OB_REQUIRE(static_cast<int64_t>(prompt.ids.size()) <= config.max_positions, InvalidArgument,
-               "a prompt of {} tokens; the model's window is {}", prompt.ids.size(),
-               config.max_positions);
-    out.ids.insert(out.ids.end(), prompt.ids.begin(), prompt.ids.end());
-    for (size_t i = 0; i < prompt.ids.size(); ++i) {
+    for (size_t i = before; i < prompt.ids.size(); ++i) {
+      out.ids.push_back(prompt.ids[i]);
       out.positions.push_back(static_cast<int32_t>(i));
     }
     out.last_rows.push_back(static_cast<int32_t>(out.ids.size()) - 1);
-    out.packed.push_back({.length = static_cast<int32_t>(prompt.ids.size())});
+    out.packed.push_back({.length = static_cast<int32_t>(prompt.ids.size() - before),
+                          .prefix_len = static_cast<int32_t>(before)});
+  }
+  return out;
+}
+
+Tensor embedded(const Graph& g, const model::Llama& model, std::span<const int32_t> ids) {
+  return model.embed(g, model::make_ints(g.ctx, ids, {static_cast<int64_t>(ids.size())}),
+                     g.ctx.activations());
+}
+
+std::vector<std::vector<double>> rows_of(const backend::ExecutionContext& ctx,
+                                         const model::Llama& model,
+                                         std::span<const RowPrompt> prompts,
+                                         std::span<const HeadChoice> heads,
+                                         const Beginning& beginning) {
+  const Sequences sequences = pack(prompts, beginning.positions.size());
+  backend::ArenaScope scope(*ctx.arena);
+  RowRecorder path(ctx, model, sequences, prompts, heads, beginning);
+  const Graph g{ctx};
+  model.run(g, embedded(g, model, sequences.ids), path, {});
+  return path.take();
+}
+
+// Its keys and values stand in the arena.
+Beginning read_beginning(const backend::ExecutionContext& ctx, const model::Llama& model,
+                         std::span<const int32_t> ids, std::span<const HeadChoice> heads) {
+  Beginning out;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    out.positions.push_back(static_cast<int32_t>(i));
+  }
+  const model::PackedSequence whole{.length = static_cast<int32_t>(ids.size())};
+  model::PackedAttention path(
+      ctx, model.config(), model.inv_freq(),
+      {.sequences = std::span(&whole, 1), .positions = out.positions, .capture = out.positions});
+  const Graph g{ctx};
+  model.run(g, embedded(g, model, ids), path, {});
+  out.kv = *path.kept();
+  backend::ArenaScope scope(*ctx.arena);
+  const Tensor table = model::make_rope_table(ctx, out.positions, model.inv_freq(),
+                                              model::rope_frequencies(model.config()).scale);
+  for (const HeadChoice& choice : heads) {
+    Floats& keys = out.keys[choice.layer];
+    if (keys.empty()) {
+      keys = to_host(g, autograd::rope(g, out.kv.k[static_cast<size_t>(choice.layer)], table));
+    }
   }
   return out;
 }
@@ -165,17 +246,46 @@ std::vector<std::vector<double>> attention_rows(const backend::ExecutionContext&
                                                 std::span<const RowPrompt> prompts,
                                                 const AttentionRowOptions& options) {
   const std::vector<HeadChoice> heads = chosen_heads(model.config(), options);
+  for (const RowPrompt& prompt : prompts) {
+    check_prompt(model.config(), prompt);
+  }
+  return prompts.empty() ? std::vector<std::vector<double>>{}
+                         : rows_of(ctx, model, prompts, heads, {});
+}
+
+std::vector<std::vector<double>> attention_rows_behind(const backend::ExecutionContext& ctx,
+                                                       const model::Llama& model,
+                                                       std::span<const RowPrompt> prompts,
+                                                       const AttentionRowOptions& options) {
+  const std::vector<HeadChoice> heads = chosen_heads(model.config(), options);
   if (prompts.empty()) {
     return {};
   }
-  const Sequences sequences = pack(model.config(), prompts);
+  const std::span<const int32_t> common(prompts.front().ids.data(), prompts.front().end);
+  for (const RowPrompt& p : prompts) {
+    check_prompt(model.config(), p);
+    OB_REQUIRE(p.begin == prompts.front().begin && p.end == common.size() && !common.empty() &&
+                   p.end < p.ids.size() && std::equal(common.begin(), common.end(), p.ids.begin()),
+               InvalidArgument, "prompts that do not begin with the same {} tokens", common.size());
+  }
   backend::ArenaScope scope(*ctx.arena);
-  RowRecorder path(ctx, model, sequences, prompts, heads);
-  const Graph g{ctx};
-  const Tensor ids =
-      model::make_ints(ctx, sequences.ids, {static_cast<int64_t>(sequences.ids.size())});
-  model.run(g, model.embed(g, ids, Dtype::f32), path, {});
-  return path.take();
+  const Beginning beginning = read_beginning(ctx, model, common, heads);
+  const auto most =
+      static_cast<size_t>(ctx.device() == Device::cuda ? std::max(options.rows_per_pass, 1) : 1);
+  std::vector<std::vector<double>> out;
+  for (size_t begin = 0; begin < prompts.size();) {
+    size_t end = begin;
+    size_t rows = 0;
+    do {
+      rows += prompts[end].ids.size() - common.size();
+      ++end;
+    } while (end < prompts.size() && rows + prompts[end].ids.size() - common.size() <= most);
+    for (auto& row : rows_of(ctx, model, prompts.subspan(begin, end - begin), heads, beginning)) {
+      out.push_back(std::move(row));
+    }
+    begin = end;
+  }
+  return out;
 }
 
 QuitoPrompt make_quito_prompt(const text::Tokenizer& tokenizer,

@@ -19,6 +19,7 @@ struct HeadChoice {
 struct AttentionRowOptions {
   // Heads whose rows are averaged. Empty: all of the last layer, which is what QUITO means.
   std::vector<HeadChoice> heads;
+  int32_t rows_per_pass = 4096;  // tokens of several prompts at most
 };
 
 // A prompt and where in it the document stands.
@@ -36,6 +37,16 @@ std::vector<std::vector<double>> attention_rows(const backend::ExecutionContext&
                                                 const model::Llama& model,
                                                 std::span<const RowPrompt> prompts,
                                                 const AttentionRowOptions& options);
+
+// The same for prompts that begin with the same tokens up to `end`: one document, several
+// questions. The common tokens are read once, with their keys and values kept (in the context's
+// arena), and what follows is read behind them: one prompt a pass on the CPU, so that a row's bits
+// do not depend on the other prompts, `rows_per_pass` tokens of several on a GPU. InvalidArgument
+// as above, and for prompts that begin differently.
+std::vector<std::vector<double>> attention_rows_behind(const backend::ExecutionContext& ctx,
+                                                       const model::Llama& model,
+                                                       std::span<const RowPrompt> prompts,
+                                                       const AttentionRowOptions& options);
 
 // The paper's prompt: one user turn with the document, a space and the question, and the opening of
 // the answer; without a chat format the same as plain text. `spans` are the document's tokens, in

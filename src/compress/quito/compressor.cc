@@ -1,5 +1,7 @@
 #include "src/compress/quito/compressor.h"
 
+#include <algorithm>
+
 #include "src/compress/quito/quito.h"
 #include "src/compress/text_context.h"
 
@@ -31,21 +33,30 @@ Plan QuitoCompressor::plan(const Request& request) const {
 
 std::vector<CompressedContext> QuitoCompressor::compress(const backend::ExecutionContext& ctx,
                                                          std::span<const Request> requests) const {
-  std::vector<CompressedContext> out;
-  out.reserve(requests.size());
-  std::vector<WeightedText> weighted;
-  for (size_t i = 0; i < requests.size(); ++i) {
-    const Request& request = requests[i];
-    const bool is_known = i > 0 && request.text.data() == requests[i - 1].text.data() &&
-                          request.text.size() == requests[i - 1].text.size() &&
-                          request.question == requests[i - 1].question;
-    if (!is_known) {
-      weighted = weigh_documents(ctx, base_.llama, base_.tokenizer, std::span(&request.text, 1),
-                                 request.question,
-                                 {.leaves_out_first_token = first_token_ == FirstToken::left_out,
-                                  .chat_format = base_.chat_format});
+  std::vector<CompressedContext> out(requests.size());
+  const auto is_one_text = [](const Request& a, const Request& b) {
+    return a.text.data() == b.text.data() && a.text.size() == b.text.size();
+  };
+  for (size_t begin = 0; begin < requests.size();) {
+    std::vector<std::string_view> questions;
+    std::vector<size_t> question_of;  // by request
+    size_t end = begin;
+    for (; end < requests.size() && is_one_text(requests[begin], requests[end]); ++end) {
+      const auto known = std::find(questions.begin(), questions.end(), requests[end].question);
+      question_of.push_back(static_cast<size_t>(known - questions.begin()));
+      if (known == questions.end()) {
+        questions.push_back(requests[end].question);
+      }
     }
-    out.push_back(filter(request, weighted.front()));
+    const std::vector<WeightedText> weighted =
+        weigh_questions(ctx, base_.llama, base_.tokenizer, requests[begin].text, questions,
+                        {.leaves_out_first_token = first_token_ == FirstToken::left_out,
+                         .chat_format = base_.chat_format});
+    ctx.pool->run(static_cast<int64_t>(end - begin), [&](int64_t i) {
+      const auto at = static_cast<size_t>(i);
+      out[begin + at] = filter(requests[begin + at], weighted[question_of[at]]);
+    });
+    begin = end;
   }
   return out;
 }

@@ -6,9 +6,9 @@
 
 namespace offbook::compress {
 
-// What is kept stands in the source as it is, and counts at most the budget's tokens. Cost: one
-// pass of the base model over the segment, every request by itself; requests that follow each other
-// with the same text and question share it.
+// What is kept stands in the source as it is, and counts at most the budget's tokens. Requests
+// that follow each other with the same text share its pass; each question costs its own tokens
+// behind it (weigh_questions()).
 class QuitoCompressor final : public Compressor {
  public:
   enum class FirstToken : uint8_t { counts, left_out };  // quito, quito_no_sink

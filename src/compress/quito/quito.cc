@@ -1,6 +1,7 @@
 #include "src/compress/quito/quito.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 
 #include "src/ingest/sentences.h"
@@ -20,13 +21,27 @@ struct Piece {
 class PieceMaker {
  public:
   PieceMaker(const model::Llama& model, const text::Tokenizer& tokenizer, std::string_view question,
-             std::optional<text::ChatFormat> format)
-      : tokenizer_(tokenizer), question_(question), format_(format) {
-    const size_t around = make("").row.ids.size();
+             std::optional<text::ChatFormat> format, size_t room_step = 1)
+      : tokenizer_(tokenizer), question_(question), format_(format), around_(make("").row) {
+    const size_t around = around_.ids.size();
     const auto window = static_cast<size_t>(model.config().max_positions);
     OB_REQUIRE(around + 16 <= window, InvalidArgument,
                "a question of {} tokens with its prompt; the model's window is {}", around, window);
-    room_ = window - around;
+    const size_t rounded = (around + room_step - 1) / room_step * room_step;
+    room_ = rounded + 16 <= window ? window - rounded : window - around;
+  }
+
+  // Tokens of a document that one prompt has room for.
+  size_t room() const { return room_; }
+
+  // The prompt with a document's tokens: the same as of its text, which need not be cut again.
+  RowPrompt with(std::span<const int32_t> document) const {
+    RowPrompt out{.begin = around_.begin, .end = around_.begin + document.size()};
+    const auto begin = around_.ids.begin() + static_cast<std::ptrdiff_t>(around_.begin);
+    out.ids.assign(around_.ids.begin(), begin);
+    out.ids.insert(out.ids.end(), document.begin(), document.end());
+    out.ids.insert(out.ids.end(), begin, around_.ids.end());
+    return out;
   }
 
   void add(size_t document, std::string_view text, std::vector<Piece>& out) const {
@@ -70,8 +85,16 @@ class PieceMaker {
   const text::Tokenizer& tokenizer_;
   std::string_view question_;
   std::optional<text::ChatFormat> format_;
+  RowPrompt around_;  // of no document
   size_t room_ = 0;
 };
+
+void add_piece(const Piece& piece, std::span<const double> weights, WeightedText& to) {
+  for (const ByteSpan& span : piece.prompt.spans) {
+    to.spans.push_back({piece.begin + span.begin, piece.begin + span.end});
+  }
+  to.weights.insert(to.weights.end(), weights.begin(), weights.end());
+}
 
 void normalise(std::vector<double>& weights, const QuitoOptions& options) {
   if (options.leaves_out_first_token && !weights.empty()) {
@@ -135,13 +158,68 @@ std::vector<WeightedText> weigh_documents(const backend::ExecutionContext& ctx,
     const std::vector<std::vector<double>> weights =
         attention_rows(ctx, model, prompts, options.rows);
     for (size_t i = begin; i < end; ++i) {
-      WeightedText& text = out[pieces[i].document];
-      for (const ByteSpan& span : pieces[i].prompt.spans) {
-        text.spans.push_back({pieces[i].begin + span.begin, pieces[i].begin + span.end});
-      }
-      text.weights.insert(text.weights.end(), weights[i - begin].begin(), weights[i - begin].end());
+      add_piece(pieces[i], weights[i - begin], out[pieces[i].document]);
     }
     begin = end;
+  }
+  for (WeightedText& text : out) {
+    normalise(text.weights, options);
+  }
+  return out;
+}
+
+namespace {
+
+// Prompts of fewer document tokens are read whole, question by question.
+constexpr size_t kSharedTokens = 512;
+// So that most questions cut a document that is longer than the window at the same places.
+constexpr size_t kRoomStep = 64;
+
+// The rows of several questions on one piece of a document, from its own first token on.
+std::vector<std::vector<double>> rows_of_piece(const backend::ExecutionContext& ctx,
+                                               const model::Llama& model,
+                                               std::span<const RowPrompt> prompts,
+                                               const AttentionRowOptions& options) {
+  if (prompts.front().end - prompts.front().begin > kSharedTokens) {
+    return attention_rows_behind(ctx, model, prompts, options);
+  }
+  std::vector<std::vector<double>> out;
+  for (const RowPrompt& prompt : prompts) {
+    out.push_back(attention_rows(ctx, model, std::span(&prompt, 1), options).front());
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<WeightedText> weigh_questions(const backend::ExecutionContext& ctx,
+                                          const model::Llama& model,
+                                          const text::Tokenizer& tokenizer,
+                                          std::string_view document,
+                                          std::span<const std::string_view> questions,
+                                          const QuitoOptions& options) {
+  std::vector<PieceMaker> makers;
+  std::map<size_t, std::vector<size_t>> by_room;
+  for (size_t q = 0; q < questions.size(); ++q) {
+    makers.emplace_back(model, tokenizer, questions[q], options.chat_format, kRoomStep);
+    by_room[makers.back().room()].push_back(q);
+  }
+  std::vector<WeightedText> out(questions.size());
+  for (const auto& [room, group] : by_room) {
+    std::vector<Piece> pieces;
+    makers[group.front()].add(0, document, pieces);
+    for (const Piece& piece : pieces) {
+      const RowPrompt& row = piece.prompt.row;
+      const auto tokens = std::span(row.ids).subspan(row.begin, row.end - row.begin);
+      std::vector<RowPrompt> prompts;
+      for (const size_t q : group) {
+        prompts.push_back(makers[q].with(tokens));
+      }
+      const auto weights = rows_of_piece(ctx, model, prompts, options.rows);
+      for (size_t i = 0; i < group.size(); ++i) {
+        add_piece(piece, weights[i], out[group[i]]);
+      }
+    }
   }
   for (WeightedText& text : out) {
     normalise(text.weights, options);

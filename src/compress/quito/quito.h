@@ -45,6 +45,16 @@ std::vector<WeightedText> weigh_documents(const backend::ExecutionContext& ctx,
                                           std::span<const std::string_view> documents,
                                           std::string_view question, const QuitoOptions& options);
 
+// One document with several questions, in their order: its text is read once, and each question
+// behind it (attention_rows_behind()); short ones are read question by question. What a question
+// gets does not depend on the others, on the CPU bit for bit.
+std::vector<WeightedText> weigh_questions(const backend::ExecutionContext& ctx,
+                                          const model::Llama& model,
+                                          const text::Tokenizer& tokenizer,
+                                          std::string_view document,
+                                          std::span<const std::string_view> questions,
+                                          const QuitoOptions& options);
+
 struct QuitoText {
   // With rules `exact`, the kept words as they stand in the document, each with the white space in
   // front of it; else joined by single spaces, as published.

@@ -257,6 +257,36 @@ TEST_F(QuitoModel, DocumentsLongerThanTheWindowAreReadInPieces) {
                Error);
 }
 
+// The text is read once and every question behind it: the weights are those of reading both whole,
+// and bit for bit those of a question alone.
+TEST_F(QuitoModel, QuestionsShareTheirText) {
+  std::string text;
+  for (int i = 0; i < 500; ++i) {
+    text += "Item" + std::to_string(i * i % 97) + " was number " + std::to_string(i % 11) + ". ";
+  }
+  const std::vector<std::string_view> questions{"Which item?", "What number was it, and why?", ""};
+  const std::string_view document = text;
+  const auto together =
+      weigh_questions(tiny_.ctx, tiny_.llama, *tiny_.tokenizer, document, questions, {});
+  ASSERT_GT(together[0].weights.size(), 512u);
+  for (size_t q = 0; q < questions.size(); ++q) {
+    const auto whole = weigh_documents(tiny_.ctx, tiny_.llama, *tiny_.tokenizer,
+                                       std::span(&document, 1), questions[q], {})[0];
+    ASSERT_EQ(whole.spans, together[q].spans);
+    for (size_t i = 0; i < whole.weights.size(); ++i) {
+      EXPECT_NEAR(whole.weights[i], together[q].weights[i], 1e-7);
+    }
+    const auto alone = weigh_questions(tiny_.ctx, tiny_.llama, *tiny_.tokenizer, document,
+                                       std::span(&questions[q], 1), {})[0];
+    EXPECT_EQ(alone.weights, together[q].weights);
+  }
+  EXPECT_NE(together[0].weights, together[1].weights);
+  const RowPrompt one{.ids = {1, 2, 3}, .begin = 0, .end = 2};
+  const RowPrompt other{.ids = {1, 4, 3}, .begin = 0, .end = 2};
+  const std::vector<RowPrompt> both{one, other};
+  EXPECT_THROW(attention_rows_behind(tiny_.ctx, tiny_.llama, both, {}), Error);
+}
+
 TEST_F(QuitoModel, FilteredTextIsTheDocumentsAndFits) {
   const std::string text =
       "One thing is sure. Nobody saw the whale that night! Was it there? Perhaps it was.";

@@ -76,14 +76,24 @@ void choose_part(const Task& task, const CaseOptions& options, TaskData& data) {
   keep_documents(data, keep);
 }
 
+// Of a set of long documents so many of the shortest stay.
+constexpr size_t kFewDocuments = 4;
+
 void leave_out_long(const CaseOptions& options, TaskData& data) {
+  if (options.max_bytes == 0) {
+    return;
+  }
+  std::vector<size_t> sizes;
+  for (const CaseDocument& document : data.documents) {
+    sizes.push_back(document.text.size());
+  }
+  std::sort(sizes.begin(), sizes.end());
+  const size_t few = sizes[std::min(sizes.size(), kFewDocuments) - 1];
   std::vector<bool> keep;
   for (const CaseDocument& document : data.documents) {
-    keep.push_back(static_cast<int64_t>(document.text.size()) <= options.max_bytes);
+    keep.push_back(document.text.size() <= std::max(few, static_cast<size_t>(options.max_bytes)));
   }
-  if (options.max_bytes > 0 && std::count(keep.begin(), keep.end(), true) >= 2) {
-    keep_documents(data, keep);
-  }
+  keep_documents(data, keep);
 }
 
 // `limit` questions of as many documents as possible: the first of every document, in an order that

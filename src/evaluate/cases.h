@@ -32,6 +32,7 @@ struct Case {
   nlohmann::json value;         // ∞Bench's label, with its type; null elsewhere
   std::string type;
   std::string stem;
+  std::string example;       // a worked case of the same kind, which no method compresses
   std::string continuation;  // Measure::continuation: the text that is predicted
   double depth = -1;         // where the fact stands, as a share; −1: not known
   int64_t length = 0;        // made tasks: tokens asked for
@@ -55,7 +56,8 @@ struct CaseOptions {
   Part part = Part::test;
   int64_t limit = 0;  // questions of a task at most, spread over documents; made: a length; 0: all
   uint64_t seed = 1;  // chooses them, and makes cases
-  int64_t max_bytes = 0;  // documents with more text are left out while others are left; 0: none
+  int64_t max_bytes =
+      0;  // documents with more text are left out, but for the four shortest; 0: none
   std::vector<int64_t> lengths = {1000};  // of made cases, in tokens
   int depths = 10;                        // of needles
 };

@@ -15,15 +15,16 @@ namespace offbook::evaluate {
 namespace {
 
 void add(GeneratedCase made, const std::string& id, int64_t length, TaskData& to) {
-  to.documents.push_back({.id = id, .text = made.context});
+  to.documents.push_back({.id = id, .text = std::move(made.context)});
   to.cases.push_back({.id = id,
                       .document = to.documents.size() - 1,
-                      .question = made.example + made.question,
+                      .question = std::move(made.question),
                       .answers = std::move(made.answers),
                       .wants_all = made.wants_all,
                       .value = std::move(made.label),
                       .type = made.task,
                       .stem = std::move(made.answer_stem),
+                      .example = std::move(made.example),
                       .depth = made.depth,
                       .length = length});
 }

@@ -40,6 +40,8 @@ Filled fill(std::string_view form, const Case& c, std::string_view context) {
       out.text += context;
     } else if (takes("{question}")) {
       out.text += c.question;
+    } else if (takes("{example}")) {
+      out.text += c.example;
     } else if (takes("{options}")) {
       out.text += lettered(c.options);
     } else if (takes("{stem}")) {

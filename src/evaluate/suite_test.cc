@@ -8,6 +8,7 @@
 #include "src/evaluate/builtin_suites.h"
 #include "src/evaluate/cases.h"
 #include "src/evaluate/cell.h"
+#include "src/evaluate/prompt.h"
 #include "src/text/tokenizer_json.h"
 
 namespace offbook::evaluate {
@@ -15,6 +16,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 
 constexpr std::string_view kGood = R"(# what it is
 title = A suite
@@ -184,6 +186,52 @@ TEST_F(CasesTest, PartsAndLimits) {
                        [&](const Case& other) { return other.id == c.id; });
   };
   EXPECT_TRUE(std::all_of(few.cases.begin(), few.cases.end(), holds));
+}
+
+// Of a set of long documents the four shortest stay, of others those that are short enough.
+TEST_F(CasesTest, LongDocumentsAreLeftOut) {
+  const auto documents = [&](int64_t max_bytes) {
+    std::string names;
+    for (const CaseDocument& document : load({.max_bytes = max_bytes}).documents) {
+      names += document.id;
+    }
+    return names;
+  };
+  std::string lines;
+  for (const char id : {'f', 'b', 'e', 'a', 'd', 'c'}) {
+    lines += fmt::format(R"({{"id":"{}","text":"{}","questions":[]}})", id,
+                         std::string(static_cast<size_t>(id - 'a' + 1) * 10, 'x')) +
+             "\n";
+  }
+  put("a.jsonl", lines);
+  EXPECT_EQ(documents(0), "fbeadc");
+  EXPECT_EQ(documents(55), "beadc");
+  EXPECT_EQ(documents(5), "badc");
+}
+
+// RULER's worked example stands before the task's own instruction, and no method compresses it.
+TEST(Ruler, TheWorkedExampleStandsBeforeTheText) {
+  MemoryFileSystem fs;
+  write_file_atomically(fs, "book.jsonl",
+                        std::as_bytes(std::span(std::string_view("{\"text\":\"A book.\"}\n"))));
+  const auto tokenizer = text::read_tokenizer_json(
+      real_file_system().open("tests/golden/tokenizers/gpt2.json")->bytes(), "gpt2.json");
+  const Suite suite = load_suite(real_file_system(), "ruler");
+  for (const char* name : {"vt", "cwe"}) {
+    const auto task = std::find_if(suite.tasks.begin(), suite.tasks.end(),
+                                   [&](const Task& t) { return t.name == name; });
+    Task made = *task;
+    made.haystack = "book.jsonl";
+    const TaskData data = load_cases(fs, made, {.limit = 1, .lengths = {2048}}, *tokenizer);
+    const Case& c = data.cases.at(0);
+    const std::string& text = data.documents.at(0).text;
+    EXPECT_THAT(c.example, HasSubstr("Answer:"));
+    EXPECT_THAT(text, Not(HasSubstr(c.example)));
+    const ReadPrompt prompt =
+        PromptMaker(*tokenizer, std::nullopt).make(*task, c, {.text = text, .kept_tokens = 1});
+    const std::string head = text::decode(*tokenizer, prompt.head.at(0).tokens);
+    EXPECT_EQ(head, c.example + text) << name;
+  }
 }
 
 TEST(Lengths, AreRead) {

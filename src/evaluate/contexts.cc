@@ -62,7 +62,14 @@ struct ContextMaker::Text {
   std::string hash;
   text::Encoding tokens;
   std::map<int64_t, std::unique_ptr<DocumentIndex>> indexes;       // by passage size
-  std::map<std::string, std::vector<CompressedContext>> contexts;  // by method, budgets, question
+  std::map<std::string, std::vector<CompressedContext>> contexts;  // by method and budgets
+};
+
+// How one cell's passages are ranked for one question.
+struct ContextMaker::Ranking {
+  const DocumentIndex* index = nullptr;
+  const AskedQuestion* question = nullptr;
+  int64_t budget = 0;  // tokens
 };
 
 ContextMaker::ContextMaker(const ContextTools& tools, const ContextOptions& options)
@@ -144,15 +151,34 @@ const compress::Compressor& ContextMaker::compressor(const std::string& method) 
   return *made;
 }
 
-// Is the answer there, and how much was kept: for text of any method.
-void ContextMaker::finish(const Case& c, MadeContext& made) const {
-  if (!made.parts.empty()) {
-    return;
+void ContextMaker::count(MadeContext& made) const {
+  if (made.parts.empty()) {
+    made.kept_tokens = count_tokens(tools_.base.tokenizer, made.text);
   }
-  made.kept_tokens = count_tokens(tools_.base.tokenizer, made.text);
-  if (!c.answers.empty()) {
+}
+
+void ContextMaker::look_for_answer(const Case& c, MadeContext& made) const {
+  if (made.parts.empty() && !c.answers.empty()) {
     made.kept_answer = metrics::contains_normalized(made.text, c.answers);
   }
+}
+
+// Text work of cases, on the pool.
+template <typename Fn>
+void ContextMaker::each_case(const Run& run, const Fn& fn) const {
+  tools_.ctx.pool->run(static_cast<int64_t>(run.cases.size()), [&](int64_t i) {
+    const auto at = static_cast<size_t>(i);
+    fn(at, run.one(at), run.out[at]);
+  });
+}
+
+std::vector<AskedQuestion> ContextMaker::asked(const Run& run) const {
+  std::vector<std::string> questions;
+  for (size_t i = 0; i < run.cases.size(); ++i) {
+    questions.push_back(run.one(i).question);
+  }
+  return asked_questions(questions, words_,
+                         options_.retriever == retrieve::Mode::words ? nullptr : tools_.encoder);
 }
 
 MadeContext ContextMaker::whole(const Task& task, const Text& text, int64_t room) const {
@@ -183,16 +209,16 @@ MadeContext ContextMaker::whole(const Task& task, const Text& text, int64_t room
 
 // Passages from the best on: `top_k` of them, or as many as the budget has room for; what is left
 // of a budget goes to the beginning of the next one, so that all methods keep equally much.
-MadeContext ContextMaker::retrieved(const Case& c, Text& text, const Cell& cell, int64_t room) {
-  const auto tokens = static_cast<int64_t>(text.tokens.ids.size());
-  const int64_t budget = std::min(room, cell.top_k > 0 ? room : limit_of(cell, tokens));
-  const DocumentIndex& index = index_of(text, passage_size(cell, budget));
-  MadeContext out{.source_tokens = tokens, .is_online = true};
+MadeContext ContextMaker::retrieved(const Case& c, const Text& text, const Cell& cell,
+                                    const Ranking& ranking) const {
+  const int64_t budget = ranking.budget;
+  const DocumentIndex& index = *ranking.index;
+  MadeContext out{.source_tokens = static_cast<int64_t>(text.tokens.ids.size()), .is_online = true};
   const text::Tokenizer& tokenizer = tools_.base.tokenizer;
   const std::string& document = text.document->text;
   std::vector<std::string> pieces;
   int64_t left = budget;
-  for (const size_t p : index.rank(c.question, options_.retriever)) {
+  for (const size_t p : index.rank(*ranking.question, options_.retriever)) {
     const ByteSpan span = index.passages()[p];
     std::string_view passage(document.data() + span.begin, span.end - span.begin);
     if (left <= 8 || (cell.top_k > 0 && static_cast<int>(pieces.size()) == cell.top_k)) {
@@ -237,121 +263,214 @@ MadeContext ContextMaker::retrieved(const Case& c, Text& text, const Cell& cell,
   return out;
 }
 
-// Those of the last question only, where they depend on it.
-const std::vector<CompressedContext>& ContextMaker::contexts_of(
-    const compress::Compressor& method, const Case& c, Text& text,
-    const std::vector<const Cell*>& cells) {
-  const bool is_query_aware = method.describe().is_query_aware;
-  std::string key = method.describe().id;
-  for (const Cell* cell : cells) {
-    key += cell->group();
+void ContextMaker::make_retrieved(const Run& run, Text& text) {
+  const auto tokens = static_cast<int64_t>(text.tokens.ids.size());
+  const std::vector<AskedQuestion> questions = asked(run);
+  std::vector<std::vector<Ranking>> rankings(run.cases.size());
+  for (size_t i = 0; i < run.cases.size(); ++i) {
+    for (size_t j = 0; j < run.cells.size(); ++j) {
+      const Cell& cell = *run.cells[j];
+      const int64_t room = run.rooms[i][j];
+      const int64_t budget = std::min(room, cell.top_k > 0 ? room : limit_of(cell, tokens));
+      rankings[i].push_back({&index_of(text, passage_size(cell, budget)), &questions[i], budget});
+    }
   }
-  if (is_query_aware) {
-    text.contexts.clear();
-    key += c.question;
+  each_case(run, [&](size_t i, const Case& c, std::vector<MadeContext>& out) {
+    for (size_t j = 0; j < run.cells.size(); ++j) {
+      out.push_back(retrieved(c, text, *run.cells[j], rankings[i][j]));
+      count(out.back());
+      look_for_answer(c, out.back());
+    }
+  });
+}
+
+void ContextMaker::make_whole(const Run& run, Text& text) {
+  std::map<int64_t, MadeContext> by_room;
+  for (const std::vector<int64_t>& rooms : run.rooms) {
+    for (const int64_t room : rooms) {
+      const auto [at, is_new] = by_room.try_emplace(room);
+      if (is_new) {
+        at->second = whole(*run.data.task, text, room);
+        count(at->second);
+      }
+    }
   }
-  const auto [at, is_new] = text.contexts.try_emplace(key);
-  if (is_new) {
-    const Segment segment = segment_of(*text.document, text.tokens);
-    std::vector<compress::Request> requests;
-    for (const Cell* cell : cells) {
+  each_case(run, [&](size_t i, const Case& c, std::vector<MadeContext>& out) {
+    for (const int64_t room : run.rooms[i]) {
+      out.push_back(by_room.at(room));
+      look_for_answer(c, out.back());
+    }
+  });
+}
+
+// By case, by cell.
+std::vector<compress::Request> ContextMaker::requests_of(const Run& run, const Text& text,
+                                                         const Segment& segment) const {
+  std::vector<compress::Request> requests;
+  for (size_t i = 0; i < run.cases.size(); ++i) {
+    for (const Cell* cell : run.cells) {
       requests.push_back({.segment = &segment,
                           .text = text.document->text,
-                          .question = c.question,
+                          .question = run.one(i).question,
                           .budget = {.ratio = cell->budget > 0 ? 0 : cell->ratio,
                                      .tokens = static_cast<int32_t>(cell->budget)},
                           .seed = options_.seed});
     }
-    at->second = method.compress(tools_.ctx, requests);
   }
-  return at->second;
+  return requests;
 }
 
-std::vector<MadeContext> ContextMaker::compressed(const Task& task, const Case& c, Text& text,
-                                                  const std::vector<const Cell*>& cells,
-                                                  const std::vector<int64_t>& rooms) {
-  const compress::Compressor& method = compressor(cells.front()->method);
-  const std::vector<CompressedContext>& contexts = contexts_of(method, c, text, cells);
+// What is given to the reader of a compressed text, in so much room.
+MadeContext ContextMaker::given(const Run& run, const compress::Compressor& method,
+                                const CompressedContext& context, int64_t room) const {
+  MadeContext made{.adapter = method.reader_adapter(),
+                   .source_tokens = context.tokens_before,
+                   .kept_tokens = context.tokens_after,
+                   .spans = context.slot_spans,
+                   .is_online = method.describe().is_query_aware};
+  made.is_cut = context.tokens_after > room;
+  made.does_not_fit = made.is_cut && run.data.task->cut == Cut::never;
+  if (context.kind == ContextKind::text) {
+    made.text = first_tokens(tools_.base.tokenizer, context.text, room);
+    count(made);
+    return made;
+  }
+  compress::Attachment attachment{.context = &context};
+  if (made.is_cut) {
+    attachment.slots.emplace();
+    for (int32_t slot = 0; slot < room; ++slot) {
+      attachment.slots->push_back(slot);
+    }
+    made.kept_tokens = room;
+  }
+  made.parts = method.attach(std::span(&attachment, 1), {.has_text_before = true});
+  return made;
+}
+
+void ContextMaker::make_compressed(const Run& run, Text& text) {
+  const compress::Compressor& method = compressor(run.cells.front()->method);
   const Segment segment = segment_of(*text.document, text.tokens);
   const double flops =
       method.plan({.segment = &segment, .text = text.document->text, .budget = {.ratio = 8}}).flops;
-  std::vector<MadeContext> out;
-  for (size_t i = 0; i < contexts.size(); ++i) {
-    const CompressedContext& context = contexts[i];
-    MadeContext made{.adapter = method.reader_adapter(),
-                     .source_tokens = context.tokens_before,
-                     .kept_tokens = context.tokens_after,
-                     .spans = context.slot_spans,
-                     .is_online = method.describe().is_query_aware,
-                     .flops = flops};
-    made.is_cut = context.tokens_after > rooms[i];
-    made.does_not_fit = made.is_cut && task.cut == Cut::never;
-    if (context.kind == ContextKind::text) {
-      made.text = first_tokens(tools_.base.tokenizer, context.text, rooms[i]);
-    } else {
-      compress::Attachment attachment{.context = &context};
-      if (made.is_cut) {
-        attachment.slots.emplace();
-        for (int32_t slot = 0; slot < rooms[i]; ++slot) {
-          attachment.slots->push_back(slot);
-        }
-        made.kept_tokens = rooms[i];
+  const size_t n = run.cells.size();
+  const std::vector<compress::Request> requests = requests_of(run, text, segment);
+  if (method.describe().is_query_aware) {
+    const std::vector<CompressedContext> contexts = method.compress(tools_.ctx, requests);
+    each_case(run, [&](size_t i, const Case& c, std::vector<MadeContext>& out) {
+      for (size_t j = 0; j < n; ++j) {
+        out.push_back(given(run, method, contexts[i * n + j], run.rooms[i][j]));
+        out.back().flops = flops;
+        look_for_answer(c, out.back());
       }
-      made.parts = method.attach(std::span(&attachment, 1), {.has_text_before = true});
-    }
-    out.push_back(std::move(made));
+    });
+    return;
   }
-  return out;
+  std::string key = method.describe().id;
+  for (const Cell* cell : run.cells) {
+    key += cell->group();
+  }
+  const auto [at, is_new] = text.contexts.try_emplace(key);
+  if (is_new) {
+    at->second = method.compress(tools_.ctx, std::span(requests).first(n));
+  }
+  std::map<std::pair<size_t, int64_t>, MadeContext> shared;  // by cell and room
+  for (const std::vector<int64_t>& rooms : run.rooms) {
+    for (size_t j = 0; j < n; ++j) {
+      const auto [made, is_first] = shared.try_emplace({j, rooms[j]});
+      if (is_first) {
+        made->second = given(run, method, at->second[j], rooms[j]);
+        made->second.flops = flops;
+      }
+    }
+  }
+  each_case(run, [&](size_t i, const Case& c, std::vector<MadeContext>& out) {
+    for (size_t j = 0; j < n; ++j) {
+      out.push_back(shared.at({j, run.rooms[i][j]}));
+      look_for_answer(c, out.back());
+    }
+  });
 }
 
-std::vector<MadeContext> ContextMaker::make(const TaskData& data, const Case& c,
-                                            const std::vector<const Cell*>& cells,
-                                            const std::vector<int64_t>& rooms) {
-  const auto began = Clock::now();
-  const Cell& first = *cells.front();
-  Text& text = text_of(data.documents[c.document]);
-  std::vector<MadeContext> out;
-  if (first.method == "none") {
-    for (size_t i = 0; i < cells.size(); ++i) {
-      out.push_back({.source_tokens = static_cast<int64_t>(text.tokens.ids.size())});
-    }
-  } else if (first.method == "rag" || (first.method == "full" && first.top_k > 0)) {
-    for (size_t i = 0; i < cells.size(); ++i) {
-      out.push_back(retrieved(c, text, *cells[i], rooms[i]));
-    }
-  } else if (first.method == "full") {
-    for (const int64_t room : rooms) {
-      out.push_back(whole(*data.task, text, room));
-    }
-  } else if (first.top_k > 0) {
-    // The passages are the text that is compressed.
-    const int64_t source_tokens = static_cast<int64_t>(text.tokens.ids.size());
-    MadeContext passages = retrieved(c, text, first, std::numeric_limits<int32_t>::max());
+// The passages are the text that is compressed, a question at a time.
+void ContextMaker::make_from_passages(const Run& run, Text& text) {
+  const Cell& first = *run.cells.front();
+  const std::vector<AskedQuestion> questions = asked(run);
+  for (size_t i = 0; i < run.cases.size(); ++i) {
+    const int64_t all = std::numeric_limits<int32_t>::max();
+    const MadeContext passages = retrieved(
+        run.one(i), text, first, {&index_of(text, passage_size(first, all)), &questions[i], all});
     const CaseDocument joined{.id = text.document->id, .text = passages.text};
     Text short_text{.document = &joined,
                     .tokens = plain_tokens(tools_.base.tokenizer, joined.text)};
-    out = compressed(*data.task, c, short_text, cells, rooms);
-    for (MadeContext& made : out) {
-      made.source_tokens = source_tokens;
+    make_compressed({.data = run.data,
+                     .cases = run.cases.subspan(i, 1),
+                     .cells = run.cells,
+                     .rooms = run.rooms.subspan(i, 1),
+                     .out = run.out.subspan(i, 1)},
+                    short_text);
+    for (MadeContext& made : run.out[i]) {
+      made.source_tokens = static_cast<int64_t>(text.tokens.ids.size());
       made.spans = passages.spans;
       made.cited = passages.cited;
       made.supporting = passages.supporting;
       made.is_online = true;
     }
+  }
+}
+
+void ContextMaker::make_run(const Run& run) {
+  const auto began = Clock::now();
+  const Cell& first = *run.cells.front();
+  Text& text = text_of(run.data.documents[run.one(0).document]);
+  // Whether one reading of the text serves all cells: each would have cost it alone.
+  bool shares_reading = false;
+  if (first.method == "none") {
+    for (std::vector<MadeContext>& out : run.out) {
+      out.assign(run.cells.size(), {.source_tokens = static_cast<int64_t>(text.tokens.ids.size())});
+    }
+    each_case(run, [&](size_t, const Case& c, std::vector<MadeContext>& out) {
+      look_for_answer(c, out.front());
+    });
+  } else if (first.method == "rag" || (first.method == "full" && first.top_k > 0)) {
+    make_retrieved(run, text);
+  } else if (first.method == "full") {
+    make_whole(run, text);
+  } else if (first.top_k > 0) {
+    make_from_passages(run, text);
   } else {
-    out = compressed(*data.task, c, text, cells, rooms);
+    shares_reading = true;
+    make_compressed(run, text);
   }
   const double indexing = std::exchange(index_seconds_, 0);
-  const double seconds = seconds_since(began) - indexing;
-  for (size_t i = 0; i < out.size(); ++i) {
-    MadeContext& made = out[i];
-    finish(c, made);
-    // One reading of the text served all cells; each would have cost it alone.
-    (made.is_online ? made.seconds : made.offline_seconds) += seconds;
-    made.offline_seconds += indexing;
-    made.key = key_of(signature(*cells[i]), data.documents[c.document].hash +
-                                                (made.is_online ? c.question : "") +
-                                                std::to_string(made.kept_tokens));
+  const auto n = static_cast<double>(run.cases.size());
+  const double parts = shares_reading ? 1 : static_cast<double>(run.cells.size());
+  const double seconds = (seconds_since(began) - indexing) / n / parts;
+  for (size_t i = 0; i < run.cases.size(); ++i) {
+    for (size_t j = 0; j < run.cells.size(); ++j) {
+      MadeContext& made = run.out[i][j];
+      (made.is_online ? made.seconds : made.offline_seconds) += seconds;
+      made.offline_seconds += indexing / n;
+      made.key =
+          key_of(signature(*run.cells[j]), text.hash + (made.is_online ? run.one(i).question : "") +
+                                               std::to_string(made.kept_tokens));
+    }
+  }
+}
+
+std::vector<std::vector<MadeContext>> ContextMaker::make(const ContextWish& wish) {
+  std::vector<std::vector<MadeContext>> out(wish.cases.size());
+  const auto document_of = [&](size_t i) { return wish.data->cases[wish.cases[i]].document; };
+  for (size_t begin = 0; begin < wish.cases.size();) {
+    size_t end = begin + 1;
+    while (end < wish.cases.size() && document_of(end) == document_of(begin)) {
+      ++end;
+    }
+    make_run({.data = *wish.data,
+              .cases = std::span(wish.cases).subspan(begin, end - begin),
+              .cells = wish.cells,
+              .rooms = std::span(wish.rooms).subspan(begin, end - begin),
+              .out = std::span(out).subspan(begin, end - begin)});
+    begin = end;
   }
   return out;
 }

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -49,38 +50,64 @@ struct ContextTools {
   std::map<std::string, const compress::Compressor*> learned;
 };
 
+// Cases of one task and how they are to be read; rooms: by case, by cell, the tokens that the
+// prompt leaves for the context.
+struct ContextWish {
+  const TaskData* data = nullptr;
+  std::vector<size_t> cases;       // indices; those of one document follow each other
+  std::vector<const Cell*> cells;  // of one method and one top_k
+  std::vector<std::vector<int64_t>> rooms;
+};
+
 // Makes contexts and keeps what cells share (tokens, rankings, scores) for the last document. Not
-// thread-safe.
+// thread-safe; what is text work runs on the pool of its context.
 class ContextMaker {
  public:
   ContextMaker(const ContextTools& tools, const ContextOptions& options);
   ~ContextMaker();
 
-  // One for every cell; the cells have one method and one top_k, `rooms` the tokens that the prompt
-  // leaves for the context. Cost: a query-aware method reads the text once for all cells.
-  std::vector<MadeContext> make(const TaskData& data, const Case& c,
-                                const std::vector<const Cell*>& cells,
-                                const std::vector<int64_t>& rooms);
+  // By case, by cell. Cost: a method without question reads each text once, one with it each text
+  // once and each question behind it. Times are the wall's, shared among the cases of a document.
+  std::vector<std::vector<MadeContext>> make(const ContextWish& wish);
 
   // What names the way contexts are made, for keys of predictions.
   std::string signature(const Cell& cell) const;
 
  private:
   struct Text;
+  // Cases of one document.
+  struct Run {
+    const TaskData& data;
+    std::span<const size_t> cases;
+    const std::vector<const Cell*>& cells;
+    std::span<const std::vector<int64_t>> rooms;
+    std::span<std::vector<MadeContext>> out;
+
+    const Case& one(size_t i) const { return data.cases[cases[i]]; }
+  };
   Text& text_of(const CaseDocument& document);
   const DocumentIndex& index_of(Text& text, int64_t passage_tokens);
   std::vector<ByteSpan> cut_passages(const Text& text, int64_t passage_tokens) const;
   const compress::Compressor& compressor(const std::string& method);
+  std::vector<AskedQuestion> asked(const Run& run) const;
+  template <typename Fn>
+  void each_case(const Run& run, const Fn& fn) const;
 
+  void make_run(const Run& run);
+  void make_whole(const Run& run, Text& text);
+  void make_retrieved(const Run& run, Text& text);
+  void make_compressed(const Run& run, Text& text);
+  void make_from_passages(const Run& run, Text& text);
   MadeContext whole(const Task& task, const Text& text, int64_t room) const;
-  MadeContext retrieved(const Case& c, Text& text, const Cell& cell, int64_t room);
-  std::vector<MadeContext> compressed(const Task& task, const Case& c, Text& text,
-                                      const std::vector<const Cell*>& cells,
-                                      const std::vector<int64_t>& rooms);
-  const std::vector<CompressedContext>& contexts_of(const compress::Compressor& method,
-                                                    const Case& c, Text& text,
-                                                    const std::vector<const Cell*>& cells);
-  void finish(const Case& c, MadeContext& made) const;
+  struct Ranking;
+  MadeContext retrieved(const Case& c, const Text& text, const Cell& cell,
+                        const Ranking& ranking) const;
+  std::vector<compress::Request> requests_of(const Run& run, const Text& text,
+                                             const Segment& segment) const;
+  MadeContext given(const Run& run, const compress::Compressor& method,
+                    const CompressedContext& context, int64_t room) const;
+  void count(MadeContext& made) const;
+  void look_for_answer(const Case& c, MadeContext& made) const;
 
   const ContextTools tools_;
   ContextOptions options_;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <numeric>
 #include <set>
 
@@ -29,6 +28,45 @@ std::vector<int64_t> ids_of(const std::vector<size_t>& order) {
   return {order.begin(), order.end()};
 }
 
+// A vector of length 1 a text: that of its windows' mean where it is longer than the encoder reads.
+std::vector<std::vector<float>> mean_vectors(std::span<const std::string_view> texts,
+                                             model::SentenceEncoder& encoder) {
+  const auto room = static_cast<size_t>(encoder.window() - 2);  // [CLS] and [SEP]
+  std::vector<std::string_view> windows;
+  std::vector<size_t> text_of;
+  for (size_t t = 0; t < texts.size(); ++t) {
+    const auto encoding = encoder.tokenizer().encode(texts[t], {.add_special = false});
+    // A window cut out of the text may tokenise to a few pieces more; an eighth is kept free for
+    // it.
+    const size_t step = encoding.ids.size() <= room ? room : room - room / 8;
+    for (size_t begin = 0; begin < encoding.ids.size(); begin += step) {
+      const size_t end = std::min(begin + step, encoding.ids.size());
+      const uint64_t from = encoding.spans[begin].begin;
+      windows.push_back(texts[t].substr(from, encoding.spans[end - 1].end - from));
+      text_of.push_back(t);
+    }
+  }
+  const auto dim = static_cast<size_t>(encoder.dim());
+  std::vector<std::vector<float>> means(texts.size(), std::vector<float>(dim));
+  if (windows.empty()) {
+    return means;
+  }
+  const Tensor vectors = encoder.encode(windows);
+  for (size_t w = 0; w < windows.size(); ++w) {
+    for (size_t i = 0; i < dim; ++i) {
+      means[text_of[w]][i] += vectors.data<float>()[w * dim + i];
+    }
+  }
+  for (std::vector<float>& mean : means) {
+    const double length =
+        std::sqrt(std::inner_product(mean.begin(), mean.end(), mean.begin(), 0.0));
+    for (float& v : mean) {
+      v = static_cast<float>(v / std::max(length, 1e-12));
+    }
+  }
+  return means;
+}
+
 }  // namespace
 
 PassageWords::PassageWords()
@@ -53,82 +91,76 @@ std::vector<ByteSpan> word_passages(std::string_view text, int64_t words) {
   return out;
 }
 
+std::vector<AskedQuestion> asked_questions(std::span<const std::string> questions,
+                                           const PassageWords& words,
+                                           model::SentenceEncoder* encoder) {
+  std::vector<AskedQuestion> out(questions.size());
+  for (size_t i = 0; i < questions.size(); ++i) {
+    const std::vector<std::string> all = words.of(questions[i]);
+    const std::set<std::string> different(all.begin(), all.end());
+    out[i].terms.assign(different.begin(), different.end());
+  }
+  if (encoder != nullptr) {
+    auto vectors =
+        mean_vectors(std::vector<std::string_view>(questions.begin(), questions.end()), *encoder);
+    for (size_t i = 0; i < questions.size(); ++i) {
+      out[i].vector = std::move(vectors[i]);
+    }
+  }
+  return out;
+}
+
 DocumentIndex::DocumentIndex(std::string_view text, std::vector<ByteSpan> passages,
                              const PassageWords& words, model::SentenceEncoder* encoder)
-    : text_(text), passages_(std::move(passages)), words_(words), encoder_(encoder) {
+    : passages_(std::move(passages)) {
+  std::vector<std::string_view> texts;
   for (const ByteSpan& span : passages_) {
-    const std::string_view passage = text_.substr(span.begin, span.end - span.begin);
-    terms_.push_back(words_.of(passage));
-    mean_length_ += static_cast<double>(terms_.back().size());
-    if (encoder_ != nullptr) {
-      vectors_.push_back(encode(passage));
+    texts.push_back(text.substr(span.begin, span.end - span.begin));
+    const std::vector<std::string> terms = words.of(texts.back());
+    auto& counts = terms_.emplace_back();
+    for (const std::string& term : terms) {
+      ++counts[term];
     }
+    lengths_.push_back(static_cast<double>(terms.size()));
+    mean_length_ += lengths_.back();
   }
   mean_length_ /= static_cast<double>(std::max<size_t>(1, passages_.size()));
+  if (encoder != nullptr) {
+    vectors_ = mean_vectors(texts, *encoder);
+  }
 }
 
-std::vector<float> DocumentIndex::encode(std::string_view text) const {
-  const auto encoding = encoder_->tokenizer().encode(text, {.add_special = false});
-  const auto room = static_cast<size_t>(encoder_->window() - 2);  // [CLS] and [SEP]
-  // A window cut out of the text may tokenise to a few pieces more; an eighth is kept free for it.
-  const size_t step = encoding.ids.size() <= room ? room : room - room / 8;
-  std::vector<std::string_view> windows;
-  for (size_t begin = 0; begin < encoding.ids.size(); begin += step) {
-    const size_t end = std::min(begin + step, encoding.ids.size());
-    const uint64_t from = encoding.spans[begin].begin;
-    windows.push_back(text.substr(from, encoding.spans[end - 1].end - from));
-  }
-  std::vector<float> mean(static_cast<size_t>(encoder_->dim()));
-  if (windows.empty()) {
-    return mean;
-  }
-  const Tensor vectors = encoder_->encode(windows);
-  for (int64_t i = 0; i < vectors.numel(); ++i) {
-    mean[static_cast<size_t>(i % encoder_->dim())] += vectors.data<float>()[i];
-  }
-  const double length = std::sqrt(std::inner_product(mean.begin(), mean.end(), mean.begin(), 0.0));
-  for (float& v : mean) {
-    v = static_cast<float>(v / std::max(length, 1e-12));
-  }
-  return mean;
-}
-
-std::vector<double> DocumentIndex::bm25(const std::string& question) const {
-  const std::vector<std::string> asked = words_.of(question);
-  const std::set<std::string> wanted(asked.begin(), asked.end());
-  std::map<std::string, int64_t> with;
-  for (const std::string& term : wanted) {
-    for (const auto& passage : terms_) {
-      with[term] += std::find(passage.begin(), passage.end(), term) != passage.end();
-    }
-  }
+std::vector<double> DocumentIndex::bm25(const AskedQuestion& question) const {
   const auto n = static_cast<double>(terms_.size());
-  std::vector<double> scores;
-  for (const auto& passage : terms_) {
-    double score = 0;
-    for (const std::string& term : wanted) {
-      const auto times = static_cast<double>(std::count(passage.begin(), passage.end(), term));
-      const auto df = static_cast<double>(with[term]);
-      const double idf = std::log(1 + (n - df + 0.5) / (df + 0.5));
-      const double length = static_cast<double>(passage.size()) / std::max(mean_length_, 1.0);
-      score += idf * times * (kK1 + 1) / (times + kK1 * (1 - kB + kB * length));
+  std::vector<double> scores(terms_.size());
+  for (const std::string& term : question.terms) {
+    const auto df =
+        static_cast<double>(std::count_if(terms_.begin(), terms_.end(), [&](const auto& counts) {
+          return counts.find(term) != counts.end();
+        }));
+    const double idf = std::log(1 + (n - df + 0.5) / (df + 0.5));
+    for (size_t p = 0; p < terms_.size() && df > 0; ++p) {
+      const auto at = terms_[p].find(term);
+      const double times = at == terms_[p].end() ? 0 : at->second;
+      const double length = lengths_[p] / std::max(mean_length_, 1.0);
+      scores[p] += idf * times * (kK1 + 1) / (times + kK1 * (1 - kB + kB * length));
     }
-    scores.push_back(score);
   }
   return scores;
 }
 
-std::vector<double> DocumentIndex::cosines(const std::string& question) const {
-  const std::vector<float> asked = encode(question);
+std::vector<double> DocumentIndex::cosines(const AskedQuestion& question) const {
   std::vector<double> scores;
   for (const std::vector<float>& vector : vectors_) {
-    scores.push_back(std::inner_product(asked.begin(), asked.end(), vector.begin(), 0.0));
+    scores.push_back(
+        std::inner_product(vector.begin(), vector.end(), question.vector.begin(), 0.0));
   }
   return scores;
 }
 
-std::vector<size_t> DocumentIndex::rank(const std::string& question, retrieve::Mode mode) const {
-  OB_REQUIRE(mode == retrieve::Mode::words || encoder_ != nullptr, InvalidArgument,
+std::vector<size_t> DocumentIndex::rank(const AskedQuestion& question, retrieve::Mode mode) const {
+  const bool has_vectors = !question.vector.empty() && vectors_.size() == passages_.size();
+  OB_REQUIRE(mode == retrieve::Mode::words || has_vectors, InvalidArgument,
              "this way of ranking passages needs a sentence encoder");
   if (mode == retrieve::Mode::words) {
     return order_of(bm25(question));

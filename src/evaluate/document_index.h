@@ -3,8 +3,10 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "src/model/sentence_encoder.h"
@@ -28,30 +30,37 @@ class PassageWords {
 // Runs of `words` words as white space parts them, the last one shorter (Xu et al., 300 words).
 std::vector<ByteSpan> word_passages(std::string_view text, int64_t words);
 
+// A question as passages are ranked by: made once, used with every index.
+struct AskedQuestion {
+  std::vector<std::string> terms;  // different ones, sorted
+  std::vector<float> vector;       // empty without an encoder
+};
+// All in one run of the encoder (null: words only).
+std::vector<AskedQuestion> asked_questions(std::span<const std::string> questions,
+                                           const PassageWords& words,
+                                           model::SentenceEncoder* encoder);
+
 // Scores of one document's passages. BM25 as the corpus computes it (k1 1.2, b 0.75); dense: cosine
 // of MiniLM vectors, a passage longer than the encoder's window by the mean of its windows; hybrid:
-// reciprocal rank fusion of both.
+// reciprocal rank fusion of both. Immutable: any number of threads may rank.
 class DocumentIndex {
  public:
-  // Borrows the text, the words and the encoder. `encoder` may be null when only words rank. Cost:
-  // one encoding of every passage.
+  // Reads the text, the words and the encoder only now. `encoder` may be null when only words rank.
+  // Cost: one encoding of every passage, all in one run.
   DocumentIndex(std::string_view text, std::vector<ByteSpan> passages, const PassageWords& words,
                 model::SentenceEncoder* encoder);
 
   const std::vector<ByteSpan>& passages() const noexcept { return passages_; }
   // Indices of all passages, best first; equal scores in the order of the text.
-  std::vector<size_t> rank(const std::string& question, retrieve::Mode mode) const;
+  std::vector<size_t> rank(const AskedQuestion& question, retrieve::Mode mode) const;
 
  private:
-  std::vector<double> bm25(const std::string& question) const;
-  std::vector<double> cosines(const std::string& question) const;
-  std::vector<float> encode(std::string_view text) const;
+  std::vector<double> bm25(const AskedQuestion& question) const;
+  std::vector<double> cosines(const AskedQuestion& question) const;
 
-  std::string_view text_;
   std::vector<ByteSpan> passages_;
-  const PassageWords& words_;
-  model::SentenceEncoder* encoder_;
-  std::vector<std::vector<std::string>> terms_;
+  std::vector<std::unordered_map<std::string, int32_t>> terms_;  // of a passage: how often
+  std::vector<double> lengths_;                                  // in terms
   double mean_length_ = 0;
   std::vector<std::vector<float>> vectors_;
 };

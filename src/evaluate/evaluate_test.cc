@@ -150,6 +150,16 @@ TEST_F(RunTest, StoppedAnywhereItGoesOn) {
   EXPECT_EQ(run(fs_).computed, 0);
 }
 
+// Large batches read tails together; what was stopped reads whole batches again.
+TEST_F(RunTest, LargeBatchesGoOnToo) {
+  run(fs_, 16);
+  const std::string whole = predictions();
+  const std::string journal = text_of(fs_, "run/journal/0000.jsonl");
+  put(fs_, "run/journal/0000.jsonl", journal.substr(0, journal.size() / 3));
+  EXPECT_GT(run(fs_, 16).computed, 0);
+  EXPECT_EQ(predictions(), whole);
+}
+
 TEST_F(RunTest, ScoresAreTheSameFromKeptPredictions) {
   const SuiteRun now = run(fs_);
   const SuiteRun kept = kept_suite_run(fs_, suite_, "run");
@@ -192,8 +202,10 @@ TEST(DocumentIndex, RanksByWords) {
   const PassageWords words;
   const std::string text = "The harbour froze in March. The mayor spoke of bridges. Ships waited.";
   const DocumentIndex index(text, {{0, 27}, {28, 55}, {56, 69}}, words, nullptr);
-  EXPECT_EQ(index.rank("What did the mayor say about the bridge?", retrieve::Mode::words)[0], 1u);
-  EXPECT_THROW(index.rank("?", retrieve::Mode::hybrid), Error);
+  const std::vector<std::string> questions{"What did the mayor say about the bridge?", "?"};
+  const auto asked = asked_questions(questions, words, nullptr);
+  EXPECT_EQ(index.rank(asked[0], retrieve::Mode::words)[0], 1u);
+  EXPECT_THROW(index.rank(asked[1], retrieve::Mode::hybrid), Error);
   EXPECT_EQ(word_passages("one two  three\nfour five", 2).size(), 3u);
   EXPECT_EQ(word_passages("one two  three", 2)[1], (ByteSpan{9, 14}));
 }

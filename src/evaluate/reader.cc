@@ -8,6 +8,7 @@
 #include "src/backend/transfer.h"
 #include "src/base/error.h"
 #include "src/ops/paged_attention/paged_attention.h"
+#include "src/ops/registry.h"
 
 namespace offbook::evaluate {
 namespace {
@@ -42,11 +43,18 @@ Reader::Reader(const compress::BaseModel& model, model::Decoder& decoder, int32_
   }
 }
 
-double Reader::take_head(const ReadPrompt& prompt) {
-  if (head_ && head_key_ == prompt.head_key) {
-    return 0;
+size_t Reader::pass_end(size_t begin, size_t end,
+                        const std::function<size_t(size_t)>& rows_of) const {
+  size_t rows = rows_of(begin);
+  size_t at = begin + 1;
+  while (batch_ > kSameBits && at < end &&
+         rows + rows_of(at) <= static_cast<size_t>(decoder_.pass_rows())) {
+    rows += rows_of(at++);
   }
-  const auto began = Clock::now();
+  return at;
+}
+
+void Reader::take_head(const ReadPrompt& prompt) {
   head_.reset();
   head_ = decoder_.make_sequence();
   head_key_ = prompt.head_key;
@@ -61,12 +69,70 @@ double Reader::take_head(const ReadPrompt& prompt) {
                        .wants_logits = false});
     }
   }
-  return seconds_since(began);
 }
 
-void Reader::take_token(Row& row, const float* logits, const Decoding& decoding) {
-  const auto vocabulary = static_cast<size_t>(decoder_.model().config().vocab_size);
-  const int32_t token = row.sampler->sample(std::span(logits, vocabulary), row.tokens);
+// The heads of several runs of rows, each one run of tokens, in one pass.
+void Reader::take_heads(std::span<const std::span<Row>> runs) {
+  std::vector<model::Append> appends;
+  for (const std::span<Row> run : runs) {
+    Row& first = run.front();
+    first.sequence = decoder_.make_sequence();
+    appends.push_back({.sequence = &*first.sequence,
+                       .tokens = first.prompt->head.front().tokens,
+                       .adapter = first.prompt->adapter,
+                       .wants_logits = false});
+  }
+  decoder_.append(appends);
+  head_ = runs.back().front().sequence->fork();
+  head_key_ = runs.back().front().prompt->head_key;
+}
+
+// Every row gets a sequence with its head; the first row of a head pays for it.
+void Reader::start_rows(std::vector<Row>& rows) {
+  std::vector<std::span<Row>> runs;  // of rows with one head
+  for (size_t begin = 0; begin < rows.size();) {
+    size_t end = begin + 1;
+    while (end < rows.size() && rows[end].prompt->head_key == rows[begin].prompt->head_key) {
+      ++end;
+    }
+    runs.push_back(std::span(rows).subspan(begin, end - begin));
+    begin = end;
+  }
+  const auto tokens_of = [&](size_t run) {
+    const auto& head = runs[run].front().prompt->head;
+    return head.size() == 1 && !head.front().tokens.empty()
+               ? head.front().tokens.size()
+               : static_cast<size_t>(decoder_.pass_rows());  // by itself
+  };
+  size_t begin = 0;
+  if (head_ && head_key_ == rows.front().prompt->head_key) {
+    runs.front().front().sequence = head_->fork();
+    begin = 1;
+  }
+  while (begin < runs.size()) {
+    const auto began = Clock::now();
+    const size_t end = pass_end(begin, runs.size(), tokens_of);
+    if (end == begin + 1) {
+      take_head(*runs[begin].front().prompt);
+      runs[begin].front().sequence = head_->fork();
+    } else {
+      take_heads(std::span(runs).subspan(begin, end - begin));
+    }
+    const double share = seconds_since(began) / static_cast<double>(end - begin);
+    for (; begin < end; ++begin) {
+      runs[begin].front().out->is_cold = true;
+      runs[begin].front().out->prompt_seconds = share;
+    }
+  }
+  for (const std::span<Row> run : runs) {
+    for (Row& row : run.subspan(1)) {
+      row.sequence = run.front().sequence->fork();
+      row.out->is_cold = row.prompt->head.empty();
+    }
+  }
+}
+
+void Reader::take_token(Row& row, int32_t token, const Decoding& decoding) {
   row.is_done = std::find(ends_.begin(), ends_.end(), token) != ends_.end();
   if (row.is_done) {
     row.out->text += row.text->finish();
@@ -93,20 +159,53 @@ void Reader::take_token(Row& row, const float* logits, const Decoding& decoding)
   }
 }
 
-void Reader::read_group(std::vector<Row>& rows, const Decoding& decoding) {
-  const auto vocabulary = static_cast<size_t>(decoder_.model().config().vocab_size);
-  for (Row& row : rows) {
-    const double seconds = take_head(*row.prompt);
-    row.out->is_cold = seconds > 0 || row.prompt->head.empty();
-    const auto began = Clock::now();
-    row.sequence = head_->fork();
-    const Tensor logits = decoder_.append(
-        {.sequence = &*row.sequence, .tokens = row.prompt->tail, .adapter = row.prompt->adapter});
-    logits_.resize(vocabulary);
-    backend::download(decoder_.ctx(), logits, std::as_writable_bytes(std::span(logits_)));
-    take_token(row, logits_.data(), decoding);
-    row.out->prompt_seconds = seconds + seconds_since(began);
+// Greedy choices are made where the logits lie: only ids travel.
+void Reader::take_tokens(std::span<Row* const> rows, const Tensor& logits,
+                         const Decoding& decoding) {
+  if (decoding.temperature == 0) {
+    std::vector<int32_t> chosen(rows.size());
+    const backend::ExecutionContext& ctx = decoder_.ctx();
+    const Tensor ids = ctx.make(Dtype::i32, {static_cast<int64_t>(rows.size())});
+    ops::argmax(ctx, {.x = logits, .out = ids});
+    backend::download(ctx, ids, std::as_writable_bytes(std::span(chosen)));
+    for (size_t i = 0; i < rows.size(); ++i) {
+      take_token(*rows[i], chosen[i], decoding);
+    }
+    return;
   }
+  const auto vocabulary = static_cast<size_t>(decoder_.model().config().vocab_size);
+  logits_.resize(vocabulary * rows.size());
+  backend::download(decoder_.ctx(), logits, std::as_writable_bytes(std::span(logits_)));
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const std::span<const float> own(logits_.data() + i * vocabulary, vocabulary);
+    take_token(*rows[i], rows[i]->sampler->sample(own, rows[i]->tokens), decoding);
+  }
+}
+
+void Reader::read_tails(std::vector<Row>& rows, const Decoding& decoding) {
+  const auto rows_of = [&](size_t i) { return rows[i].prompt->tail.size(); };
+  for (size_t begin = 0; begin < rows.size();) {
+    const size_t end = pass_end(begin, rows.size(), rows_of);
+    const auto began = Clock::now();
+    std::vector<Row*> several;
+    std::vector<model::Append> appends;
+    for (size_t i = begin; i < end; ++i) {
+      several.push_back(&rows[i]);
+      appends.push_back({.sequence = &*rows[i].sequence,
+                         .tokens = rows[i].prompt->tail,
+                         .adapter = rows[i].prompt->adapter});
+    }
+    take_tokens(several, decoder_.append(appends), decoding);
+    for (Row* row : several) {
+      row->out->prompt_seconds += seconds_since(began) / static_cast<double>(several.size());
+    }
+    begin = end;
+  }
+}
+
+void Reader::read_group(std::vector<Row>& rows, const Decoding& decoding) {
+  start_rows(rows);
+  read_tails(rows, decoding);
   while (true) {
     std::vector<Row*> open;
     std::vector<model::Append> appends;
@@ -124,12 +223,7 @@ void Reader::read_group(std::vector<Row>& rows, const Decoding& decoding) {
       return;
     }
     const auto began = Clock::now();
-    const Tensor logits = decoder_.append(appends);
-    logits_.resize(vocabulary * open.size());
-    backend::download(decoder_.ctx(), logits, std::as_writable_bytes(std::span(logits_)));
-    for (size_t i = 0; i < open.size(); ++i) {
-      take_token(*open[i], logits_.data() + i * vocabulary, decoding);
-    }
+    take_tokens(open, decoder_.append(appends), decoding);
     const double seconds = seconds_since(began) / static_cast<double>(open.size());
     for (Row* row : open) {
       row->out->decode_seconds += seconds;
@@ -185,7 +279,9 @@ std::vector<Reading> Reader::read(const std::vector<ReadPrompt>& prompts,
 }
 
 ContinuationLoss Reader::loss(const ReadPrompt& prompt) {
-  take_head(prompt);
+  if (!head_ || head_key_ != prompt.head_key) {
+    take_head(prompt);
+  }
   model::Sequence sequence = head_->fork();
   // The head's last row predicts the tail's first token, which therefore counts only from the
   // second on: the same for every way of giving the context.

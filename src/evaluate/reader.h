@@ -1,7 +1,9 @@
 // The model answers prompts, several at a time.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -22,7 +24,7 @@ struct Reading {
   std::string text;
   int32_t tokens = 0;         // generated
   bool is_cold = false;       // all of the prompt was computed
-  double prompt_seconds = 0;  // of what was computed
+  double prompt_seconds = 0;  // of what was computed: its share of the passes
   double decode_seconds = 0;  // its share of the decode steps it took part in
 };
 
@@ -31,12 +33,16 @@ struct ContinuationLoss {
   int64_t tokens = 0;
 };
 
-// Prompts that follow each other with one head share its keys and values. Head and tail are always
-// passes of their own, and each prompt's tail too, so that an answer does not depend on what was
-// computed before or beside it (decode steps of up to 8 rows give the same bits as of one,
-// docs/decisions/0003). Not thread-safe; model and decoder must outlive it.
+// Prompts that follow each other with one head share its keys and values. Heads and tails are
+// always passes of their own, so that an answer does not depend on what was computed before. With
+// batches of up to kSameBits it does not depend on what is computed beside it either: one head or
+// tail a pass, and decode steps of so many rows give the same bits as of one (docs/decisions/0003).
+// Larger batches read as many heads, or tails, in a pass as it takes. Not thread-safe; model and
+// decoder must outlive it.
 class Reader {
  public:
+  static constexpr int32_t kSameBits = 8;
+
   Reader(const compress::BaseModel& model, model::Decoder& decoder, int32_t batch);
 
   // Readings in the order of the prompts, at most `batch` at a time and as many as the cache holds.
@@ -51,10 +57,15 @@ class Reader {
 
  private:
   struct Row;
-  // Seconds it took: 0 where the head is the one of the prompt before.
-  double take_head(const ReadPrompt& prompt);
+  // The end of the items from `begin` on that share a pass; rows_of: what one takes of it.
+  size_t pass_end(size_t begin, size_t end, const std::function<size_t(size_t)>& rows_of) const;
+  void take_head(const ReadPrompt& prompt);
+  void take_heads(std::span<const std::span<Row>> runs);
+  void start_rows(std::vector<Row>& rows);
+  void read_tails(std::vector<Row>& rows, const Decoding& decoding);
   void read_group(std::vector<Row>& rows, const Decoding& decoding);
-  void take_token(Row& row, const float* logits, const Decoding& decoding);
+  void take_token(Row& row, int32_t token, const Decoding& decoding);
+  void take_tokens(std::span<Row* const> rows, const Tensor& logits, const Decoding& decoding);
 
   const text::Tokenizer& tokenizer_;
   model::Decoder& decoder_;

@@ -17,7 +17,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 // Part of every key: raised when the same input gives other predictions than before.
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;
 
 bool is_learned(const Cell& cell) {
   for (const compress::Method& method : compress::methods()) {
@@ -137,6 +137,7 @@ class Runner {
                                  c.question,
                                  c.options,
                                  c.stem,
+                                 c.example,
                                  c.continuation,
                                  c.answers};
     return store::to_hex(
@@ -163,14 +164,17 @@ class Runner {
         cases.push_back(i);
       }
     }
-    const auto batch = static_cast<size_t>(reader_.batch());
-    for (size_t begin = 0; begin < cases.size(); begin += batch) {
-      const std::vector<size_t> chunk(
-          cases.begin() + static_cast<std::ptrdiff_t>(begin),
-          cases.begin() + static_cast<std::ptrdiff_t>(std::min(cases.size(), begin + batch)));
-      run_chunk(run, task, cells, chunk);
+    for (size_t begin = 0; begin < cases.size(); begin += chunk_cases()) {
+      const size_t end = std::min(cases.size(), begin + chunk_cases());
+      run_chunk(run, task, cells, std::span(cases).subspan(begin, end - begin));
       check_progress();
     }
+  }
+
+  // Cases whose contexts are made at once: questions on one text share what is read of it.
+  size_t chunk_cases() const {
+    constexpr int32_t kFewest = 64;
+    return static_cast<size_t>(std::max(kFewest, reader_.batch()));
   }
 
   void check_progress() {
@@ -190,78 +194,121 @@ class Runner {
   };
 
   void run_chunk(SuiteRun& run, TaskRun& task, const std::vector<size_t>& cells,
-                 const std::vector<size_t>& chunk) {
-    std::vector<std::vector<Work>> work(cells.size());
-    for (const size_t i : chunk) {
-      const Case& c = task.data.cases[i];
-      std::vector<const Cell*> wanted;
-      std::vector<size_t> slots;
-      std::vector<std::string> keys;
+                 std::span<const size_t> chunk) {
+    std::vector<std::vector<std::string>> keys(cells.size());  // by cell, by case
+    std::vector<bool> takes_known(cells.size());
+    for (size_t s = 0; s < cells.size(); ++s) {
+      bool all_known = true;
+      for (const size_t i : chunk) {
+        keys[s].push_back(key_of(task.data, run.cells[cells[s]], task.data.cases[i]));
+        all_known = all_known && journal_.find(keys[s].back()) != nullptr;
+      }
+      // Where an answer's bits depend on its neighbours, a chunk is read again as a whole.
+      takes_known[s] = all_known || reader_.batch() <= Reader::kSameBits;
+    }
+    const auto known = [&](size_t s, size_t i) {
+      return takes_known[s] ? journal_.find(keys[s][i]) : nullptr;
+    };
+    ContextWish wish{.data = &task.data};
+    std::vector<size_t> wanted;  // numbers of the chunk's cases
+    for (const size_t cell : cells) {
+      wish.cells.push_back(&run.cells[cell]);
+    }
+    for (size_t i = 0; i < chunk.size(); ++i) {
+      bool is_whole = true;
       for (size_t s = 0; s < cells.size(); ++s) {
-        const Cell& cell = run.cells[cells[s]];
-        std::string key = key_of(task.data, cell, c);
-        if (const Prediction* known = journal_.find(key)) {
-          task.predictions[cells[s]][i] = *known;
+        if (const Prediction* p = known(s, i)) {
+          task.predictions[cells[s]][chunk[i]] = *p;
           ++kept_;
         } else {
-          wanted.push_back(&cell);
-          slots.push_back(s);
-          keys.push_back(std::move(key));
+          is_whole = false;
         }
       }
-      if (!wanted.empty()) {
-        make(task, i, wanted, keys, slots, cells, work);
+      if (!is_whole) {
+        wanted.push_back(i);
+        wish.cases.push_back(chunk[i]);
+        wish.rooms.push_back(rooms_of(task, task.data.cases[chunk[i]], wish.cells));
       }
     }
-    for (std::vector<Work>& of_cell : work) {
-      read(task, of_cell);
+    if (wanted.empty()) {
+      return;
     }
-    journal_.sync();
+    reset_peak_memory();
+    std::vector<std::vector<MadeContext>> made = maker_.make(wish);
+    const int64_t peak = peak_memory_bytes();
+    for (size_t s = 0; s < cells.size(); ++s) {
+      std::vector<Work> work;
+      for (size_t w = 0; w < wanted.size(); ++w) {
+        if (known(s, wanted[w]) == nullptr) {
+          work.push_back(work_of(task, {cells[s], chunk[wanted[w]], keys[s][wanted[w]]},
+                                 *wish.cells[s], std::move(made[w][s])));
+          work.back().prediction.peak_bytes = peak;
+        }
+      }
+      make_prompts(task, work);
+      const auto batch = static_cast<size_t>(reader_.batch());
+      for (size_t begin = 0; begin < work.size(); begin += batch) {
+        read(task, std::span(work).subspan(begin, std::min(batch, work.size() - begin)));
+        journal_.sync();
+        check_progress();
+      }
+    }
   }
 
-  void make(const TaskRun& task, size_t i, const std::vector<const Cell*>& wanted,
-            const std::vector<std::string>& keys, const std::vector<size_t>& slots,
-            const std::vector<size_t>& cells, std::vector<std::vector<Work>>& work) {
-    const Case& c = task.data.cases[i];
+  std::vector<int64_t> rooms_of(const TaskRun& task, const Case& c,
+                                const std::vector<const Cell*>& cells) const {
     std::vector<int64_t> rooms;
-    for (const Cell* cell : wanted) {
+    for (const Cell* cell : cells) {
       rooms.push_back(prompts_.room(*task.data.task, c, cell->window));
       OB_REQUIRE(rooms.back() >= 0, InvalidArgument,
                  "{}: the question {} with its answer has {} tokens more than a window of {}",
                  task.data.task->where, c.id, -rooms.back(), cell->window);
     }
-    reset_peak_memory();
-    std::vector<MadeContext> made = maker_.make(task.data, c, wanted, rooms);
-    const int64_t peak = peak_memory_bytes();
-    for (size_t w = 0; w < wanted.size(); ++w) {
-      Work one{.cell = cells[slots[w]], .at = i, .context = std::move(made[w])};
-      const MadeContext& context = one.context;
-      one.prediction = {.key = keys[w],
-                        .task = task.data.task->name,
-                        .cell = wanted[w]->name(),
-                        .question = c.id,
-                        .source_tokens = context.source_tokens,
-                        .kept_tokens = context.kept_tokens,
-                        .is_cut = context.is_cut,
-                        .kept_answer = context.kept_answer,
-                        .cited = context.cited,
-                        .supporting = context.supporting,
-                        .spans = context.spans,
-                        .online_seconds = context.is_online ? context.seconds : 0,
-                        .offline_seconds = context.offline_seconds,
-                        .peak_bytes = peak};
-      if (context.does_not_fit) {
-        one.prediction.skipped = "the text does not fit the window";
-      } else if (task.data.task->measure == Measure::continuation) {
-        one.prompt = prompts_.plain(c, context);
-      } else {
-        one.prompt = prompts_.make(*task.data.task, c, context);
-      }
-      work[slots[w]].push_back(std::move(one));
-    }
+    return rooms;
   }
 
-  void read(TaskRun& task, std::vector<Work>& of_cell) {
+  struct Place {
+    size_t cell = 0;
+    size_t at = 0;  // the case
+    std::string key;
+  };
+  static Work work_of(const TaskRun& task, const Place& place, const Cell& cell,
+                      MadeContext context) {
+    Work out{.cell = place.cell, .at = place.at};
+    out.prediction = {.key = place.key,
+                      .task = task.data.task->name,
+                      .cell = cell.name(),
+                      .question = task.data.cases[place.at].id,
+                      .source_tokens = context.source_tokens,
+                      .kept_tokens = context.kept_tokens,
+                      .is_cut = context.is_cut,
+                      .kept_answer = context.kept_answer,
+                      .cited = context.cited,
+                      .supporting = context.supporting,
+                      .spans = context.spans,
+                      .online_seconds = context.is_online ? context.seconds : 0,
+                      .offline_seconds = context.offline_seconds};
+    if (context.does_not_fit) {
+      out.prediction.skipped = "the text does not fit the window";
+    }
+    out.context = std::move(context);
+    return out;
+  }
+
+  void make_prompts(const TaskRun& task, std::vector<Work>& work) {
+    tools_.ctx.pool->run(static_cast<int64_t>(work.size()), [&](int64_t i) {
+      Work& one = work[static_cast<size_t>(i)];
+      const Case& c = task.data.cases[one.at];
+      if (!one.prediction.skipped.empty()) {
+        return;
+      }
+      one.prompt = task.data.task->measure == Measure::continuation
+                       ? prompts_.plain(c, one.context)
+                       : prompts_.make(*task.data.task, c, one.context);
+    });
+  }
+
+  void read(TaskRun& task, std::span<Work> of_cell) {
     std::vector<ReadPrompt> prompts;
     std::vector<Work*> readers;
     for (Work& work : of_cell) {

@@ -48,26 +48,6 @@ std::vector<uint32_t> all_of(size_t n) {
   return out;
 }
 
-// Sums of a cell's cases, of those only that `counts` names (all where it is null).
-ByDocument sums_of(const TaskRun& task, const std::vector<Cell>& cells, size_t cell,
-                   const Scorer& scorer, const std::vector<bool>* counts) {
-  ByDocument out;
-  for (size_t i = 0; i < task.data.cases.size(); ++i) {
-    const std::optional<Prediction>& p = task.predictions[cell][i];
-    if (!p || !p->skipped.empty() || (counts != nullptr && !(*counts)[i])) {
-      continue;
-    }
-    const std::optional<Case> c = scored_case(task, cells, cell, i);
-    if (!c) {
-      continue;
-    }
-    if (const auto added = scorer.add(outcome_of(task, *c, *p))) {
-      Statistic::add({*added, 1}, out[task.data.documents[c->document].id]);
-    }
-  }
-  return out;
-}
-
 std::vector<const DocumentSums*> pointers(const ByDocument& documents) {
   std::vector<const DocumentSums*> out;
   for (const auto& [id, sums] : documents) {
@@ -99,6 +79,7 @@ class TaskScorer {
 
   TaskScores score() {
     TaskScores out{.run = &task_};
+    added_.resize(run_.cells.size());
     for (size_t cell = 0; cell < run_.cells.size(); ++cell) {
       out.cells.push_back(score_cell(cell));
     }
@@ -107,6 +88,36 @@ class TaskScorer {
   }
 
  private:
+  // What each case of a cell adds to a score; computed once, as ROUGE of long texts costs.
+  using Added = std::vector<std::optional<std::vector<double>>>;
+  const Added& added(size_t cell, const Scorer& scorer) {
+    const auto [at, is_new] = added_[cell].try_emplace(scorer.name);
+    if (is_new) {
+      at->second.resize(task_.data.cases.size());
+      for (size_t i = 0; i < task_.data.cases.size(); ++i) {
+        const std::optional<Prediction>& p = task_.predictions[cell][i];
+        if (p && p->skipped.empty()) {
+          if (const auto c = scored_case(task_, run_.cells, cell, i)) {
+            at->second[i] = scorer.add(outcome_of(task_, *c, *p));
+          }
+        }
+      }
+    }
+    return at->second;
+  }
+
+  // Of those cases only that `counts` names (all where it is null).
+  ByDocument sums_of(size_t cell, const Scorer& scorer, const std::vector<bool>* counts) {
+    ByDocument out;
+    const Added& all = added(cell, scorer);
+    for (size_t i = 0; i < all.size(); ++i) {
+      if (all[i] && (counts == nullptr || (*counts)[i])) {
+        Statistic::add({*all[i], 1}, out[task_.data.documents[task_.data.cases[i].document].id]);
+      }
+    }
+    return out;
+  }
+
   metrics::BootstrapOptions bootstrap() const {
     return {.seed = options_.seed, .resamples = options_.resamples};
   }
@@ -130,7 +141,7 @@ class TaskScorer {
     return std::nullopt;
   }
 
-  CellScores score_cell(size_t cell) const {
+  CellScores score_cell(size_t cell) {
     CellScores out{.cell = cell, .absent = task_.absent[cell]};
     if (!out.absent.empty()) {
       return out;
@@ -147,11 +158,10 @@ class TaskScorer {
     for (const std::string& name : task_.data.task->metrics) {
       const Scorer& scorer = find_scorer(name);
       Score score{.scorer = &scorer};
-      const ByDocument ours = sums_of(task_, run_.cells, cell, scorer, nullptr);
+      const ByDocument ours = sums_of(cell, scorer, nullptr);
       one_sample(ours, score);
       if (!out.baseline.empty()) {
-        paired(sums_of(task_, run_.cells, cell, scorer, &common),
-               sums_of(task_, run_.cells, *baseline, scorer, &common), score);
+        paired(sums_of(cell, scorer, &common), sums_of(*baseline, scorer, &common), score);
       }
       out.scores.push_back(score);
     }
@@ -254,7 +264,7 @@ class TaskScorer {
   }
 
   // Where losses were measured with no text, with all of it, and with what was kept.
-  void recovered(TaskScores& out) const {
+  void recovered(TaskScores& out) {
     if (task_.data.task->measure != Measure::continuation) {
       return;
     }
@@ -262,7 +272,7 @@ class TaskScorer {
       if (!task_.absent[cell].empty()) {
         return std::nullopt;
       }
-      const ByDocument sums = sums_of(task_, run_.cells, cell, find_scorer("loss"), nullptr);
+      const ByDocument sums = sums_of(cell, find_scorer("loss"), nullptr);
       const std::vector<const DocumentSums*> list = pointers(sums);
       return Statistic{find_scorer("loss"), list}.of(all_of(list.size()));
     };
@@ -284,6 +294,7 @@ class TaskScorer {
   const SuiteRun& run_;
   const TaskRun& task_;
   const ScoreOptions& options_;
+  std::vector<std::map<std::string_view, Added>> added_;  // by cell, by metric
 };
 
 nlohmann::json interval_json(const std::optional<Interval>& interval) {

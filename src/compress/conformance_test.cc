@@ -5,6 +5,7 @@
 #include "src/compress/autocompressor/autocompressor.h"
 #include "src/compress/beacon/weights.h"
 #include "src/compress/icae/icae.h"
+#include "src/compress/quito/compressor.h"
 #include "src/compress/registry.h"
 #include "src/compress/test_model.h"
 #include "src/model/decoder.h"
@@ -73,6 +74,10 @@ class ConformanceTest : public testing::TestWithParam<const Method*> {
   }
 
   static std::unique_ptr<Compressor> make(TinyModel& tiny) {
+    if (GetParam()->id == "quito_heads") {  // heads are chosen for models of use only
+      return std::make_unique<QuitoCompressor>(tiny.base, QuitoCompressor::Row::chosen_heads,
+                                               std::vector<HeadChoice>{{0, 1}, {1, 0}});
+    }
     if (!GetParam()->needs_training) {
       return make_compressor(tiny.ctx, tiny.base, GetParam()->id);
     }
@@ -355,6 +360,16 @@ TEST(Registry, IdsAreUniqueAndUnknownOnesAreNamed) {
     FAIL();
   } catch (const Error& e) {
     EXPECT_NE(std::string_view(e.what()).find("truncate, head_tail"), std::string_view::npos);
+  }
+}
+
+TEST(Registry, HeadsThatNobodyChoseAreUnsupported) {
+  TinyModel tiny;
+  try {
+    make_compressor(tiny.ctx, tiny.base, "quito_heads");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::Unsupported);
   }
 }
 

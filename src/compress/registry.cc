@@ -4,6 +4,7 @@
 #include "src/compress/baselines/baselines.h"
 #include "src/compress/beacon/compressor.h"
 #include "src/compress/icae/compressor.h"
+#include "src/compress/quito/chosen_heads.h"
 #include "src/compress/quito/compressor.h"
 #include "src/compress/selective_context/compressor.h"
 
@@ -22,10 +23,10 @@ std::unique_ptr<Compressor> make_untrained(const backend::ExecutionContext&, con
   return std::make_unique<T>(base);
 }
 
-template <QuitoCompressor::FirstToken first_token>
+template <QuitoCompressor::Row row>
 std::unique_ptr<Compressor> make_quito(const backend::ExecutionContext&, const BaseModel& base,
                                        const CompressorWeights*) {
-  return std::make_unique<QuitoCompressor>(base, first_token);
+  return std::make_unique<QuitoCompressor>(base, row, chosen_heads(base.fingerprint.family));
 }
 
 template <typename T>
@@ -39,8 +40,10 @@ constexpr Method kMethods[] = {
     {"head_tail", ContextKind::text, false, make_kept_text<Keep::head_and_tail>},
     {"random", ContextKind::text, false, make_kept_text<Keep::random>},
     {"selective_context", ContextKind::text, false, make_untrained<SelectiveContextCompressor>},
-    {"quito", ContextKind::text, false, make_quito<QuitoCompressor::FirstToken::counts>},
-    {"quito_no_sink", ContextKind::text, false, make_quito<QuitoCompressor::FirstToken::left_out>},
+    {"quito", ContextKind::text, false, make_quito<QuitoCompressor::Row::published>},
+    {"quito_no_sink", ContextKind::text, false,
+     make_quito<QuitoCompressor::Row::without_first_token>},
+    {"quito_heads", ContextKind::text, false, make_quito<QuitoCompressor::Row::chosen_heads>},
     {"beacon", ContextKind::kv_prefix, true, make_trained<BeaconCompressor>},
     {"autocompressor", ContextKind::soft_tokens, true, make_trained<AutoCompressor>},
     {"icae", ContextKind::soft_tokens, true, make_trained<IcaeCompressor>},

@@ -45,11 +45,12 @@ class RowRecorder final : public model::AttentionPath {
  public:
   RowRecorder(const backend::ExecutionContext& ctx, const model::Llama& model,
               const Sequences& sequences, std::span<const RowPrompt> prompts,
-              std::span<const HeadChoice> heads, const Beginning& beginning)
+              std::span<const HeadChoice> heads, bool is_apart, const Beginning& beginning)
       : model_(model),
         sequences_(sequences),
         prompts_(prompts),
         heads_(heads),
+        is_apart_(is_apart),
         beginning_(beginning),
         path_(ctx, model.config(), model.inv_freq(),
               {.sequences = sequences.packed,
@@ -66,7 +67,7 @@ class RowRecorder final : public model::AttentionPath {
     }
     query_table_ = model::make_rope_table(ctx, last_positions, model.inv_freq(), scale);
     for (const RowPrompt& prompt : prompts) {
-      rows_.emplace_back(prompt.end - prompt.begin, 0.0);
+      rows_.emplace_back((prompt.end - prompt.begin) * (is_apart ? heads.size() : 1), 0.0);
     }
   }
 
@@ -101,17 +102,18 @@ class RowRecorder final : public model::AttentionPath {
       rows.begin_keys = at->second.data();
     }
     g.ctx.pool->run(static_cast<int64_t>(prompts_.size()), [&](int64_t prompt) {
-      for (const HeadChoice& choice : heads_) {
-        if (choice.layer == layer) {
-          add_row(rows, choice.head, static_cast<size_t>(prompt));
+      for (size_t choice = 0; choice < heads_.size(); ++choice) {
+        if (heads_[choice].layer == layer) {
+          add_row(rows, choice, static_cast<size_t>(prompt));
         }
       }
     });
   }
 
   // One head's share of a prompt's row.
-  void add_row(const LayerRows& rows, int32_t head, size_t prompt) {
+  void add_row(const LayerRows& rows, size_t choice, size_t prompt) {
     const RowPrompt& p = prompts_[prompt];
+    const int32_t head = heads_[choice].head;
     const int64_t stride = rows.kv_heads * rows.dim;
     const int64_t at = head / (rows.heads / rows.kv_heads) * rows.dim;
     const auto before = static_cast<int64_t>(beginning_.positions.size());
@@ -138,8 +140,10 @@ class RowRecorder final : public model::AttentionPath {
       score = std::exp(score - largest);
       sum += score;
     }
+    const size_t to = is_apart_ ? choice * (p.end - p.begin) : 0;
+    const double parts = is_apart_ ? 1 : static_cast<double>(heads_.size());
     for (size_t i = p.begin; i < p.end; ++i) {
-      rows_[prompt][i - p.begin] += scores[i] / sum / static_cast<double>(heads_.size());
+      rows_[prompt][to + i - p.begin] += scores[i] / sum / parts;
     }
   }
 
@@ -147,6 +151,7 @@ class RowRecorder final : public model::AttentionPath {
   const Sequences& sequences_;
   std::span<const RowPrompt> prompts_;
   std::span<const HeadChoice> heads_;
+  bool is_apart_;
   const Beginning& beginning_;
   model::PackedAttention path_;
   Tensor last_;
@@ -203,11 +208,11 @@ Tensor embedded(const Graph& g, const model::Llama& model, std::span<const int32
 std::vector<std::vector<double>> rows_of(const backend::ExecutionContext& ctx,
                                          const model::Llama& model,
                                          std::span<const RowPrompt> prompts,
-                                         std::span<const HeadChoice> heads,
+                                         std::span<const HeadChoice> heads, bool is_apart,
                                          const Beginning& beginning) {
   const Sequences sequences = pack(prompts, beginning.positions.size());
   backend::ArenaScope scope(*ctx.arena);
-  RowRecorder path(ctx, model, sequences, prompts, heads, beginning);
+  RowRecorder path(ctx, model, sequences, prompts, heads, is_apart, beginning);
   const Graph g{ctx};
   model.run(g, embedded(g, model, sequences.ids), path, {});
   return path.take();
@@ -250,7 +255,7 @@ std::vector<std::vector<double>> attention_rows(const backend::ExecutionContext&
     check_prompt(model.config(), prompt);
   }
   return prompts.empty() ? std::vector<std::vector<double>>{}
-                         : rows_of(ctx, model, prompts, heads, {});
+                         : rows_of(ctx, model, prompts, heads, options.keeps_heads_apart, {});
 }
 
 std::vector<std::vector<double>> attention_rows_behind(const backend::ExecutionContext& ctx,
@@ -280,7 +285,8 @@ std::vector<std::vector<double>> attention_rows_behind(const backend::ExecutionC
       rows += prompts[end].ids.size() - common.size();
       ++end;
     } while (end < prompts.size() && rows + prompts[end].ids.size() - common.size() <= most);
-    for (auto& row : rows_of(ctx, model, prompts.subspan(begin, end - begin), heads, beginning)) {
+    for (auto& row : rows_of(ctx, model, prompts.subspan(begin, end - begin), heads,
+                             options.keeps_heads_apart, beginning)) {
       out.push_back(std::move(row));
     }
     begin = end;

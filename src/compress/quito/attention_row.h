@@ -14,12 +14,14 @@ namespace offbook::compress {
 struct HeadChoice {
   int32_t layer = 0;
   int32_t head = 0;
+  bool operator==(const HeadChoice&) const = default;
 };
 
 struct AttentionRowOptions {
   // Heads whose rows are averaged. Empty: all of the last layer, which is what QUITO means.
   std::vector<HeadChoice> heads;
-  int32_t rows_per_pass = 4096;  // tokens of several prompts at most
+  int32_t rows_per_pass = 4096;    // tokens of several prompts at most
+  bool keeps_heads_apart = false;  // the heads' rows one behind the other, instead of their mean
 };
 
 // A prompt and where in it the document stands.

@@ -2,17 +2,26 @@
 
 #include <algorithm>
 
+#include "src/base/error.h"
 #include "src/compress/quito/quito.h"
 #include "src/compress/text_context.h"
 
 namespace offbook::compress {
 
-QuitoCompressor::QuitoCompressor(const BaseModel& base, FirstToken first_token)
+QuitoCompressor::QuitoCompressor(const BaseModel& base, Row row, std::vector<HeadChoice> heads)
     : base_(base),
-      first_token_(first_token),
-      description_{.id = first_token == FirstToken::counts ? "quito" : "quito_no_sink",
-                   .kind = ContextKind::text,
-                   .is_query_aware = true} {}
+      options_{.leaves_out_first_token = row == Row::without_first_token,
+               .chat_format = base.chat_format},
+      description_{.kind = ContextKind::text, .is_query_aware = true} {
+  static constexpr std::string_view kIds[] = {"quito", "quito_no_sink", "quito_heads"};
+  description_.id = kIds[static_cast<size_t>(row)];
+  if (row == Row::chosen_heads) {
+    OB_REQUIRE(!heads.empty(), Unsupported,
+               "no heads of this model were chosen for quito_heads (bench/bars/quito_heads.cc "
+               "chooses them)");
+    options_.rows.heads = std::move(heads);
+  }
+}
 
 CompressedContext QuitoCompressor::filter(const Request& request,
                                           const WeightedText& weighted) const {
@@ -48,10 +57,8 @@ std::vector<CompressedContext> QuitoCompressor::compress(const backend::Executio
         questions.push_back(requests[end].question);
       }
     }
-    const std::vector<WeightedText> weighted =
-        weigh_questions(ctx, base_.llama, base_.tokenizer, requests[begin].text, questions,
-                        {.leaves_out_first_token = first_token_ == FirstToken::left_out,
-                         .chat_format = base_.chat_format});
+    const std::vector<WeightedText> weighted = weigh_questions(
+        ctx, base_.llama, base_.tokenizer, requests[begin].text, questions, options_);
     ctx.pool->run(static_cast<int64_t>(end - begin), [&](int64_t i) {
       const auto at = static_cast<size_t>(i);
       out[begin + at] = filter(requests[begin + at], weighted[question_of[at]]);

@@ -11,8 +11,10 @@ namespace offbook::compress {
 // behind it (weigh_questions()).
 class QuitoCompressor final : public Compressor {
  public:
-  enum class FirstToken : uint8_t { counts, left_out };  // quito, quito_no_sink
-  QuitoCompressor(const BaseModel& base, FirstToken first_token);
+  // Rows of tables: `quito`, `quito_no_sink`, `quito_heads`.
+  enum class Row : uint8_t { published, without_first_token, chosen_heads };
+  // `heads` are read with chosen_heads only; Unsupported where there are none.
+  QuitoCompressor(const BaseModel& base, Row row, std::vector<HeadChoice> heads);
 
   const Description& describe() const override { return description_; }
   Plan plan(const Request& request) const override;
@@ -25,7 +27,7 @@ class QuitoCompressor final : public Compressor {
   CompressedContext filter(const Request& request, const WeightedText& weighted) const;
 
   const BaseModel base_;
-  FirstToken first_token_;
+  QuitoOptions options_;
   Description description_;
 };
 

@@ -1,5 +1,6 @@
 // evaluate
 #include "apps/offbook/commands.h"
+#include "apps/offbook/compressors.h"
 #include "apps/offbook/engines.h"
 
 #include <algorithm>
@@ -89,17 +90,33 @@ evaluate::RunOptions run_options(const EvaluateOptions& o, const evaluate::Suite
           .out = o.out.empty() ? std::filesystem::path("evaluation") / suite.name : o.out};
 }
 
-using Compressors = std::map<std::string, std::unique_ptr<compress::Compressor>>;
+// Learned methods by id: those of --compressor, and of the methods asked for those whose weights
+// lie where `compress` finds them too. A method without weights is a row that says so.
+using Compressors = std::map<std::string, std::unique_ptr<OpenCompressor>>;
 
-Compressors load_compressors(Engines& engines, const compress::BaseModel& base,
-                             const EvaluateOptions& o) {
+Compressors load_compressors(const Shell& shell, Engines& engines, const EvaluateOptions& o) {
   Compressors out;
   for (const std::string& file : o.compressors) {
-    auto compressor =
-        compress::load_compressor(engines.device_context(), base, real_file_system(), file);
-    const std::string id = compressor->describe().id;
-    OB_REQUIRE(out.emplace(id, std::move(compressor)).second, InvalidArgument,
+    CompressorChoice choice = open_compressor(shell, engines, {.weights = file});
+    const std::string id = choice.open->describe().id;
+    OB_REQUIRE(out.emplace(id, std::move(choice.open)).second, InvalidArgument,
                "--compressor {}: weights of {} were given before", file, id);
+  }
+  for (const compress::Method& method : compress::methods()) {
+    const std::string id(method.id);
+    const bool is_asked =
+        id == o.with || std::find(o.methods.begin(), o.methods.end(), id) != o.methods.end();
+    if (!method.needs_training || !is_asked || out.count(id) != 0) {
+      continue;
+    }
+    try {
+      out[id] = open_compressor(shell, engines, {.method = id}).open;
+    } catch (const Error& e) {
+      if (e.code() != ErrorCode::NotFound) {
+        throw;
+      }
+      out.erase(id);
+    }
   }
   return out;
 }
@@ -113,18 +130,22 @@ evaluate::SuiteRun run_model(const Shell& shell, const evaluate::Suite& suite,
   if (!o.plain) {
     base.chat_format = model.chat_format();
   }
-  const Compressors compressors = load_compressors(engines, base, o);
+  const Compressors compressors = load_compressors(shell, engines, o);
   evaluate::ContextTools tools{.ctx = engines.device_context(), .base = base};
   tools.ctx.compute = backend::Compute::bf16;
   if (options.contexts.retriever != retrieve::Mode::words) {
     tools.encoder = &engines.encoder();
   }
-  for (const auto& [id, compressor] : compressors) {
-    tools.learned[id] = compressor.get();
+  for (const auto& [id, open] : compressors) {
+    tools.learned[id] = open->compressor.get();
   }
   const bool is_gpu = engines.device().is_gpu();
   model::Decoder decoder = model.make_decoder(tools.ctx, cache_tokens(model.config(), is_gpu));
-  evaluate::Reader reader(base, decoder, o.batch > 0 ? o.batch : is_gpu ? 64 : 8);
+  evaluate::Reader reader(base, decoder,
+                          o.batch > 0 ? o.batch
+                          : is_gpu    ? 256
+                                      : 8,
+                          model::Decoder::options_for(tools.ctx, 0).prefill_rows);
   auto progress = std::make_unique<Progress>(shell, "evaluating", "predictions");
   options.on_progress = [&](int64_t done, int64_t total) {
     progress->update(static_cast<double>(done), static_cast<double>(total));
@@ -229,7 +250,7 @@ void add_options(CLI::App& command, EvaluateOptions& o) {
   command.add_option("--out", o.out, "directory of the run (default: evaluation/SUITE)");
   command.add_option("--html", o.html, "write a report to this file");
   command.add_option("--rescore", o.rescore, "score a run's directory again, without the model");
-  command.add_option("--batch", o.batch, "prompts answered at a time (default: 8, GPU 64)")
+  command.add_option("--batch", o.batch, "prompts answered at a time (default: 8, GPU 256)")
       ->check(CLI::Range(0, 4096));
   command.add_flag("--plain", o.plain, "prompts as plain text, for models without chat training");
   command.add_flag("--quick", o.quick, "few questions of short documents, one ratio");

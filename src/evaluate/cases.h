@@ -29,7 +29,7 @@ struct Case {
   bool wants_all = false;
   std::vector<std::string> options;
   std::optional<size_t> label;  // of the right option
-  nlohmann::json value;         // ∞Bench's label, with its type; null elsewhere
+  nlohmann::json value;         // ∞Bench's label with its type, ASQA's answer sets; else null
   std::string type;
   std::string stem;
   std::string example;       // a worked case of the same kind, which no method compresses

@@ -70,6 +70,8 @@ class ContextMaker {
   // once and each question behind it. Times are the wall's, shared among the cases of a document.
   std::vector<std::vector<MadeContext>> make(const ContextWish& wish);
 
+  // Why a cell's method cannot run with this model; empty: it can.
+  std::string unavailable(const Cell& cell);
   // What names the way contexts are made, for keys of predictions.
   std::string signature(const Cell& cell) const;
 

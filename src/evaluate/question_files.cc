@@ -71,6 +71,23 @@ class LineReader {
     return to_.documents.size() - 1;
   }
 
+  // ASQA's: one set of names for every reading of a question.
+  static void answer_sets(const JsonFields& fields, Case& c) {
+    const json* sets = fields.find("answer_sets");
+    if (sets == nullptr) {
+      return;
+    }
+    OB_REQUIRE(sets->is_array() && !sets->empty(), Corrupt,
+               "{}: answer_sets is a list of lists of texts", fields.where());
+    for (size_t i = 0; i < sets->size(); ++i) {
+      const json one{{"answer_sets", (*sets)[i]}};
+      const auto names =
+          strings(JsonFields(one, fmt::format("{}, set {}", fields.where(), i)), "answer_sets");
+      c.answers.insert(c.answers.end(), names.begin(), names.end());
+    }
+    c.value = *sets;
+  }
+
   Case question(const JsonFields& fields, size_t document, const std::string& id) const {
     Case c{.id = fields.find_string("id").value_or(id),
            .document = document,
@@ -78,6 +95,7 @@ class LineReader {
            .answers = strings(fields, fields.has("answers") ? "answers" : "answer"),
            .options = strings(fields, "options"),
            .type = fields.find_string("type").value_or("")};
+    answer_sets(fields, c);
     OB_REQUIRE(!c.answers.empty() || task_.references == References::full_output, Corrupt,
                "{}: the question {} has no answers", fields.where(), printable(c.id));
     if (!c.options.empty()) {

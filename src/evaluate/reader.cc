@@ -34,8 +34,12 @@ struct Reader::Row {
   bool is_done = false;
 };
 
-Reader::Reader(const compress::BaseModel& model, model::Decoder& decoder, int32_t batch)
-    : tokenizer_(model.tokenizer), decoder_(decoder), batch_(batch) {
+Reader::Reader(const compress::BaseModel& model, model::Decoder& decoder, int32_t batch,
+               int32_t pass_rows)
+    : tokenizer_(model.tokenizer),
+      decoder_(decoder),
+      batch_(batch),
+      pass_rows_(static_cast<size_t>(pass_rows)) {
   if (model.chat_format) {
     ends_ = text::chat_stop_ids(tokenizer_, *model.chat_format);
   } else if (tokenizer_.special().eos) {
@@ -47,8 +51,7 @@ size_t Reader::pass_end(size_t begin, size_t end,
                         const std::function<size_t(size_t)>& rows_of) const {
   size_t rows = rows_of(begin);
   size_t at = begin + 1;
-  while (batch_ > kSameBits && at < end &&
-         rows + rows_of(at) <= static_cast<size_t>(decoder_.pass_rows())) {
+  while (batch_ > kSameBits && at < end && rows + rows_of(at) <= pass_rows_) {
     rows += rows_of(at++);
   }
   return at;
@@ -100,9 +103,8 @@ void Reader::start_rows(std::vector<Row>& rows) {
   }
   const auto tokens_of = [&](size_t run) {
     const auto& head = runs[run].front().prompt->head;
-    return head.size() == 1 && !head.front().tokens.empty()
-               ? head.front().tokens.size()
-               : static_cast<size_t>(decoder_.pass_rows());  // by itself
+    return head.size() == 1 && !head.front().tokens.empty() ? head.front().tokens.size()
+                                                            : pass_rows_;  // by itself
   };
   size_t begin = 0;
   if (head_ && head_key_ == rows.front().prompt->head_key) {

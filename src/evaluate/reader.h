@@ -43,7 +43,10 @@ class Reader {
  public:
   static constexpr int32_t kSameBits = 8;
 
-  Reader(const compress::BaseModel& model, model::Decoder& decoder, int32_t batch);
+  // `pass_rows`: tokens that heads or tails of a large batch bring to a pass at most; not above the
+  // decoder's prefill_rows.
+  Reader(const compress::BaseModel& model, model::Decoder& decoder, int32_t batch,
+         int32_t pass_rows = 512);
 
   // Readings in the order of the prompts, at most `batch` at a time and as many as the cache holds.
   // InvalidArgument where a prompt with its answer is longer than the window or the cache.
@@ -70,6 +73,7 @@ class Reader {
   const text::Tokenizer& tokenizer_;
   model::Decoder& decoder_;
   int32_t batch_;
+  size_t pass_rows_;
   std::vector<int32_t> ends_;            // tokens that end an answer
   std::optional<model::Sequence> head_;  // of the last prompt
   std::string head_key_;

@@ -83,7 +83,7 @@ class Runner {
   }
 
  private:
-  std::string reason_not_to_run(const TaskData& data, const Cell& cell) const {
+  std::string reason_not_to_run(const TaskData& data, const Cell& cell) {
     if (!data.absent.empty()) {
       return data.absent;
     }
@@ -95,7 +95,7 @@ class Runner {
         return "learned methods are scored on test parts only";
       }
     }
-    return cell.absent;
+    return cell.absent.empty() ? maker_.unavailable(cell) : cell.absent;
   }
 
   static bool may_run(const TaskData& data, const Cell& cell, const Case& c) {

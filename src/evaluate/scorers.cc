@@ -147,6 +147,17 @@ constexpr Scorer kScorers[] = {
     {"contains_quito", "QUITO's accuracy on NQ", true, false,
      [](const Outcome& o) { return one(metrics::contains_quito(o.prediction, references(o))); },
      mean},
+    {"asqa_em_recall", "share of the answer sets of which a name stands in the answer (ASQA)", true,
+     false,
+     [](const Outcome& o) -> Sums {
+       if (!o.question.value.is_array() || o.question.value.empty() ||
+           !o.question.value.front().is_array()) {
+         return std::nullopt;
+       }
+       return one(metrics::asqa_em_recall(
+           o.prediction, o.question.value.get<std::vector<std::vector<std::string>>>()));
+     },
+     mean},
     {"ruler", "share of the wanted answers found (RULER)", true, false,
      [](const Outcome& o) { return one(share_found(o)); }, mean},
     {"altqa", "BAMBOO's altqa", true, false,

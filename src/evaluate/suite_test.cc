@@ -9,6 +9,7 @@
 #include "src/evaluate/cases.h"
 #include "src/evaluate/cell.h"
 #include "src/evaluate/prompt.h"
+#include "src/evaluate/scorers.h"
 #include "src/text/tokenizer_json.h"
 
 namespace offbook::evaluate {
@@ -130,6 +131,21 @@ TEST_F(CasesTest, DocumentsAndRows) {
   EXPECT_EQ(data.cases[0].label, 0u);
   EXPECT_EQ(data.cases[2].document, 1u);
   EXPECT_EQ(data.documents[0].hash.size(), 32u);
+}
+
+TEST_F(CasesTest, AnswerSets) {
+  put("a.jsonl",
+      R"({"context":"c","question":"q","answer_sets":[["Paris","City of Light"],["Rome"]]})"
+      "\n");
+  const TaskData data = load();
+  EXPECT_THAT(data.cases[0].answers, ElementsAre("Paris", "City of Light", "Rome"));
+  const Scorer& scorer = find_scorer("asqa_em_recall");
+  const auto score = scorer.add(
+      {.task = suite_.tasks[0], .question = data.cases[0], .prediction = "It was paris."});
+  EXPECT_EQ(score->front(), 0.5);
+  put("a.jsonl", R"({"context":"c","question":"q","answer_sets":[["Paris"],[1]]})"
+                 "\n");
+  EXPECT_THAT(error_of([&] { load(); }), HasSubstr("a.jsonl line 1, set 1: answer_sets is a list"));
 }
 
 TEST_F(CasesTest, RefusesWithFileAndLine) {

@@ -43,7 +43,6 @@ class Decoder {
   static Options options_for(const backend::ExecutionContext& where, int64_t cache_tokens);
 
   Sequence make_sequence() { return Sequence(cache_); }
-  int32_t pass_rows() const noexcept { return options_.prefill_rows; }
 
   // Runs the appends through the model. Returns f32 [n, vocab] logits, logit_rows for each append
   // that wants them, in order; valid until the next call. Long appends run in several passes.

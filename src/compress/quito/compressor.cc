@@ -42,29 +42,32 @@ Plan QuitoCompressor::plan(const Request& request) const {
 
 std::vector<CompressedContext> QuitoCompressor::compress(const backend::ExecutionContext& ctx,
                                                          std::span<const Request> requests) const {
-  std::vector<CompressedContext> out(requests.size());
   const auto is_one_text = [](const Request& a, const Request& b) {
     return a.text.data() == b.text.data() && a.text.size() == b.text.size();
   };
+  std::vector<WeightedText> weighted;
+  std::vector<size_t> weights_of;  // by request
   for (size_t begin = 0; begin < requests.size();) {
     std::vector<std::string_view> questions;
-    std::vector<size_t> question_of;  // by request
     size_t end = begin;
     for (; end < requests.size() && is_one_text(requests[begin], requests[end]); ++end) {
       const auto known = std::find(questions.begin(), questions.end(), requests[end].question);
-      question_of.push_back(static_cast<size_t>(known - questions.begin()));
+      weights_of.push_back(weighted.size() + static_cast<size_t>(known - questions.begin()));
       if (known == questions.end()) {
         questions.push_back(requests[end].question);
       }
     }
-    const std::vector<WeightedText> weighted = weigh_questions(
-        ctx, base_.llama, base_.tokenizer, requests[begin].text, questions, options_);
-    ctx.pool->run(static_cast<int64_t>(end - begin), [&](int64_t i) {
-      const auto at = static_cast<size_t>(i);
-      out[begin + at] = filter(requests[begin + at], weighted[question_of[at]]);
-    });
+    for (WeightedText& one : weigh_questions(ctx, base_.llama, base_.tokenizer,
+                                             requests[begin].text, questions, options_)) {
+      weighted.push_back(std::move(one));
+    }
     begin = end;
   }
+  std::vector<CompressedContext> out(requests.size());
+  ctx.pool->run(static_cast<int64_t>(requests.size()), [&](int64_t i) {
+    const auto at = static_cast<size_t>(i);
+    out[at] = filter(requests[at], weighted[weights_of[at]]);
+  });
   return out;
 }
 

@@ -31,22 +31,26 @@ Plan SelectiveContextCompressor::plan(const Request& request) const {
 
 std::vector<CompressedContext> SelectiveContextCompressor::compress(
     const backend::ExecutionContext& ctx, std::span<const Request> requests) const {
-  std::vector<CompressedContext> out(requests.size());
-  for (size_t begin = 0; begin < requests.size();) {
-    const std::string_view text = requests[begin].text;
-    size_t end = begin;
-    while (end < requests.size() && requests[end].text.data() == text.data() &&
-           requests[end].text.size() == text.size()) {
-      ++end;
-    }
-    const ScoredText scored =
-        score_text(ctx, {base_.llama, base_.tokenizer}, text, {.activations = ctx.activations()});
-    ctx.pool->run(static_cast<int64_t>(end - begin), [&](int64_t i) {
-      const size_t at = begin + static_cast<size_t>(i);
-      out[at] = select(requests[at], scored);
-    });
-    begin = end;
+  // A GPU wants longer passes than a CPU's caches hold.
+  SurprisalOptions options{.activations = ctx.activations()};
+  if (ctx.device() == Device::cuda) {
+    options.rows_per_pass = 16'384;
   }
+  std::vector<ScoredText> scored;
+  std::vector<size_t> scores_of;  // by request
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const std::string_view text = requests[i].text;
+    if (i == 0 || text.data() != requests[i - 1].text.data() ||
+        text.size() != requests[i - 1].text.size()) {
+      scored.push_back(score_text(ctx, {base_.llama, base_.tokenizer}, text, options));
+    }
+    scores_of.push_back(scored.size() - 1);
+  }
+  std::vector<CompressedContext> out(requests.size());
+  ctx.pool->run(static_cast<int64_t>(requests.size()), [&](int64_t i) {
+    const auto at = static_cast<size_t>(i);
+    out[at] = select(requests[at], scored[scores_of[at]]);
+  });
   return out;
 }
 

@@ -22,14 +22,17 @@ std::string key_of(const std::string& method, const std::string& text) {
   return store::to_hex(store::Hasher().add_text(method).add_text(text).digest());
 }
 
-Segment segment_of(const CaseDocument& document, const text::Encoding& tokens) {
-  return {.document_id = document.id,
-          .span = {0, document.text.size()},
-          .tokens = tokens.ids,
-          .token_spans = tokens.spans};
-}
-
 }  // namespace
+
+void ContextMaker::Text::open(const text::Tokenizer& tokenizer, const CaseDocument& of) {
+  document = &of;
+  hash = of.hash;
+  tokens = plain_tokens(tokenizer, of.text);
+  segment = {.document_id = of.id,
+             .span = {0, of.text.size()},
+             .tokens = tokens.ids,
+             .token_spans = tokens.spans};
+}
 
 ContextMaker::ContextMaker(const ContextTools& tools, const ContextOptions& options)
     : tools_(tools), options_(options) {}
@@ -51,19 +54,6 @@ std::string ContextMaker::signature(const Cell& cell) const {
     out += " weights=" + at->second->describe().weights_hash;
   }
   return out;
-}
-
-ContextMaker::Text& ContextMaker::text_of(const CaseDocument& document) {
-  if (!text_ || text_->hash != document.hash) {
-    text_ = std::make_unique<Text>();
-    text_->hash = document.hash;
-    text_->tokens = plain_tokens(tools_.base.tokenizer, document.text);
-  }
-  if (text_->document != &document) {  // the same text elsewhere: views must follow it
-    text_->indexes.clear();
-    text_->document = &document;
-  }
-  return *text_;
 }
 
 const compress::Compressor& ContextMaker::compressor(const std::string& method) {
@@ -130,40 +120,50 @@ MadeContext ContextMaker::whole(const Task& task, const Text& text, int64_t room
   return out;
 }
 
-void ContextMaker::make_whole(const Run& run, Text& text) {
-  std::map<int64_t, MadeContext> by_room;
-  for (const std::vector<int64_t>& rooms : run.rooms) {
-    for (const int64_t room : rooms) {
-      const auto [at, is_new] = by_room.try_emplace(room);
-      if (is_new) {
-        at->second = whole(*run.data.task, text, room);
-        count(at->second);
-      }
-    }
-  }
-  each_case(run, [&](size_t i, const Case& c, std::vector<MadeContext>& out) {
-    for (const int64_t room : run.rooms[i]) {
-      out.push_back(by_room.at(room));
-      look_for_answer(c, out.back());
+void ContextMaker::make_nothing(Runs runs) {
+  each_case(runs, [&](size_t r, size_t i, std::vector<MadeContext>& out) {
+    const auto tokens = static_cast<int64_t>(runs[r].text->tokens.ids.size());
+    out.assign(runs[r].cells.size(), {.source_tokens = tokens});
+    for (MadeContext& made : out) {
+      look_for_answer(runs[r].one(i), made);
     }
   });
 }
 
-// By case, by cell.
-std::vector<compress::Request> ContextMaker::requests_of(const Run& run, const Text& text,
-                                                         const Segment& segment) const {
-  std::vector<compress::Request> requests;
-  for (size_t i = 0; i < run.cases.size(); ++i) {
+void ContextMaker::make_whole(Runs runs) {
+  std::vector<std::map<int64_t, MadeContext>> by_room(runs.size());
+  each_run(runs, [&](size_t r) {
+    for (const std::vector<int64_t>& rooms : runs[r].rooms) {
+      for (const int64_t room : rooms) {
+        const auto [at, is_new] = by_room[r].try_emplace(room);
+        if (is_new) {
+          at->second = whole(*runs[r].data.task, *runs[r].text, room);
+          count(at->second);
+        }
+      }
+    }
+  });
+  each_case(runs, [&](size_t r, size_t i, std::vector<MadeContext>& out) {
+    for (const int64_t room : runs[r].rooms[i]) {
+      out.push_back(by_room[r].at(room));
+      look_for_answer(runs[r].one(i), out.back());
+    }
+  });
+}
+
+// Of the first cases of a run, by case, by cell.
+void ContextMaker::add_requests(const Run& run, size_t cases,
+                                std::vector<compress::Request>& to) const {
+  for (size_t i = 0; i < cases; ++i) {
     for (const Cell* cell : run.cells) {
-      requests.push_back({.segment = &segment,
-                          .text = text.document->text,
-                          .question = run.one(i).question,
-                          .budget = {.ratio = cell->budget > 0 ? 0 : cell->ratio,
-                                     .tokens = static_cast<int32_t>(cell->budget)},
-                          .seed = options_.seed});
+      to.push_back({.segment = &run.text->segment,
+                    .text = run.text->document->text,
+                    .question = run.one(i).question,
+                    .budget = {.ratio = cell->budget > 0 ? 0 : cell->ratio,
+                               .tokens = static_cast<int32_t>(cell->budget)},
+                    .seed = options_.seed});
     }
   }
-  return requests;
 }
 
 // What is given to the reader of a compressed text, in so much room.
@@ -176,6 +176,11 @@ MadeContext ContextMaker::given(const Run& run, const compress::Compressor& meth
                    .is_online = method.describe().is_query_aware};
   made.is_cut = context.tokens_after > room;
   made.does_not_fit = made.is_cut && run.data.task->cut == Cut::never;
+  made.flops = method
+                   .plan({.segment = &run.text->segment,
+                          .text = run.text->document->text,
+                          .budget = {.ratio = 8}})
+                   .flops;
   if (context.kind == ContextKind::text) {
     made.text = first_tokens(tools_.base.tokenizer, context.text, room);
     count(made);
@@ -193,104 +198,159 @@ MadeContext ContextMaker::given(const Run& run, const compress::Compressor& meth
   return made;
 }
 
-void ContextMaker::make_compressed(const Run& run, Text& text) {
-  const compress::Compressor& method = compressor(run.cells.front()->method);
-  const Segment segment = segment_of(*text.document, text.tokens);
-  const double flops =
-      method.plan({.segment = &segment, .text = text.document->text, .budget = {.ratio = 8}}).flops;
-  const size_t n = run.cells.size();
-  const std::vector<compress::Request> requests = requests_of(run, text, segment);
-  if (method.describe().is_query_aware) {
-    const std::vector<CompressedContext> contexts = method.compress(tools_.ctx, requests);
-    each_case(run, [&](size_t i, const Case& c, std::vector<MadeContext>& out) {
-      for (size_t j = 0; j < n; ++j) {
-        out.push_back(given(run, method, contexts[i * n + j], run.rooms[i][j]));
-        out.back().flops = flops;
-        look_for_answer(c, out.back());
-      }
-    });
-    return;
+void ContextMaker::make_for_questions(Runs runs, const compress::Compressor& method) {
+  std::vector<compress::Request> requests;
+  std::vector<size_t> first;  // request of a run
+  for (const Run& run : runs) {
+    first.push_back(requests.size());
+    add_requests(run, run.cases.size(), requests);
   }
-  std::string key = method.describe().id;
-  for (const Cell* cell : run.cells) {
-    key += cell->group();
-  }
-  const auto [at, is_new] = text.contexts.try_emplace(key);
-  if (is_new) {
-    at->second = method.compress(tools_.ctx, std::span(requests).first(n));
-  }
-  std::map<std::pair<size_t, int64_t>, MadeContext> shared;  // by cell and room
-  for (const std::vector<int64_t>& rooms : run.rooms) {
+  const std::vector<CompressedContext> contexts = method.compress(tools_.ctx, requests);
+  each_case(runs, [&](size_t r, size_t i, std::vector<MadeContext>& out) {
+    const size_t n = runs[r].cells.size();
     for (size_t j = 0; j < n; ++j) {
-      const auto [made, is_first] = shared.try_emplace({j, rooms[j]});
-      if (is_first) {
-        made->second = given(run, method, at->second[j], rooms[j]);
-        made->second.flops = flops;
-      }
-    }
-  }
-  each_case(run, [&](size_t i, const Case& c, std::vector<MadeContext>& out) {
-    for (size_t j = 0; j < n; ++j) {
-      out.push_back(shared.at({j, run.rooms[i][j]}));
-      look_for_answer(c, out.back());
+      out.push_back(given(runs[r], method, contexts[first[r] + i * n + j], runs[r].rooms[i][j]));
+      look_for_answer(runs[r].one(i), out.back());
     }
   });
 }
 
-void ContextMaker::make_run(const Run& run) {
-  const auto began = Clock::now();
-  const Cell& first = *run.cells.front();
-  Text& text = text_of(run.data.documents[run.one(0).document]);
-  // Whether one reading of the text serves all cells: each would have cost it alone.
-  bool shares_reading = false;
-  if (first.method == "none") {
-    for (std::vector<MadeContext>& out : run.out) {
-      out.assign(run.cells.size(), {.source_tokens = static_cast<int64_t>(text.tokens.ids.size())});
-    }
-    each_case(run, [&](size_t, const Case& c, std::vector<MadeContext>& out) {
-      look_for_answer(c, out.front());
-    });
-  } else if (first.method == "rag" || (first.method == "full" && first.top_k > 0)) {
-    make_retrieved(run, text);
-  } else if (first.method == "full") {
-    make_whole(run, text);
-  } else if (first.top_k > 0) {
-    make_from_passages(run, text);
-  } else {
-    shares_reading = true;
-    make_compressed(run, text);
+void ContextMaker::make_compressed(Runs runs) {
+  const compress::Compressor& method = compressor(runs.front().cells.front()->method);
+  if (method.describe().is_query_aware) {
+    make_for_questions(runs, method);
+    return;
   }
+  std::string key = method.describe().id;
+  for (const Cell* cell : runs.front().cells) {
+    key += cell->group();
+  }
+  std::vector<compress::Request> requests;
+  std::vector<std::vector<CompressedContext>*> wanted;
+  for (const Run& run : runs) {
+    const auto [at, is_new] = run.text->contexts.try_emplace(key);
+    if (is_new) {
+      add_requests(run, 1, requests);
+      wanted.push_back(&at->second);
+    }
+  }
+  std::vector<CompressedContext> contexts = method.compress(tools_.ctx, requests);
+  const auto n = static_cast<std::ptrdiff_t>(runs.front().cells.size());
+  for (size_t w = 0; w < wanted.size(); ++w) {
+    const auto begin = contexts.begin() + static_cast<std::ptrdiff_t>(w) * n;
+    wanted[w]->assign(std::make_move_iterator(begin), std::make_move_iterator(begin + n));
+  }
+  using Shared = std::map<std::pair<size_t, int64_t>, MadeContext>;  // by cell and room
+  std::vector<Shared> shared(runs.size());
+  each_run(runs, [&](size_t r) {
+    const std::vector<CompressedContext>& own = runs[r].text->contexts.at(key);
+    for (const std::vector<int64_t>& rooms : runs[r].rooms) {
+      for (size_t j = 0; j < rooms.size(); ++j) {
+        const auto [made, is_first] = shared[r].try_emplace({j, rooms[j]});
+        if (is_first) {
+          made->second = given(runs[r], method, own[j], rooms[j]);
+        }
+      }
+    }
+  });
+  each_case(runs, [&](size_t r, size_t i, std::vector<MadeContext>& out) {
+    for (size_t j = 0; j < runs[r].rooms[i].size(); ++j) {
+      out.push_back(shared[r].at({j, runs[r].rooms[i][j]}));
+      look_for_answer(runs[r].one(i), out.back());
+    }
+  });
+}
+
+// Time is shared among all cases; that of one reading of a text, which serves all cells, counts for
+// each of them: it would have cost it alone.
+void ContextMaker::account(Runs runs, double seconds, bool shares_reading) {
+  size_t cases = 0;
+  for (const Run& run : runs) {
+    cases += run.cases.size();
+  }
+  const auto cells = static_cast<double>(runs.front().cells.size());
   const double indexing = std::exchange(index_seconds_, 0);
-  const auto n = static_cast<double>(run.cases.size());
-  const double parts = shares_reading ? 1 : static_cast<double>(run.cells.size());
-  const double seconds = (seconds_since(began) - indexing) / n / parts;
-  for (size_t i = 0; i < run.cases.size(); ++i) {
-    for (size_t j = 0; j < run.cells.size(); ++j) {
-      MadeContext& made = run.out[i][j];
-      (made.is_online ? made.seconds : made.offline_seconds) += seconds;
-      made.offline_seconds += indexing / n;
-      made.key =
-          key_of(signature(*run.cells[j]), text.hash + (made.is_online ? run.one(i).question : "") +
-                                               std::to_string(made.kept_tokens));
+  const double share =
+      (seconds - indexing) / static_cast<double>(cases) / (shares_reading ? 1 : cells);
+  for (const Run& run : runs) {
+    for (size_t i = 0; i < run.cases.size(); ++i) {
+      for (size_t j = 0; j < run.cells.size(); ++j) {
+        MadeContext& made = run.out[i][j];
+        (made.is_online ? made.seconds : made.offline_seconds) += share;
+        made.offline_seconds += indexing / static_cast<double>(cases);
+        made.key = key_of(signature(*run.cells[j]),
+                          run.text->hash + (made.is_online ? run.one(i).question : "") +
+                              std::to_string(made.kept_tokens));
+      }
     }
   }
 }
 
-std::vector<std::vector<MadeContext>> ContextMaker::make(const ContextWish& wish) {
-  std::vector<std::vector<MadeContext>> out(wish.cases.size());
+std::vector<ContextMaker::Run> ContextMaker::runs_of(const ContextWish& wish,
+                                                     std::vector<std::vector<MadeContext>>& out) {
+  std::vector<Run> runs;
   const auto document_of = [&](size_t i) { return wish.data->cases[wish.cases[i]].document; };
   for (size_t begin = 0; begin < wish.cases.size();) {
     size_t end = begin + 1;
     while (end < wish.cases.size() && document_of(end) == document_of(begin)) {
       ++end;
     }
-    make_run({.data = *wish.data,
-              .cases = std::span(wish.cases).subspan(begin, end - begin),
-              .cells = wish.cells,
-              .rooms = std::span(wish.rooms).subspan(begin, end - begin),
-              .out = std::span(out).subspan(begin, end - begin)});
+    runs.push_back({.data = *wish.data,
+                    .cases = std::span(wish.cases).subspan(begin, end - begin),
+                    .cells = wish.cells,
+                    .rooms = std::span(wish.rooms).subspan(begin, end - begin),
+                    .out = std::span(out).subspan(begin, end - begin)});
     begin = end;
   }
+  return runs;
+}
+
+// Texts that were open before stay; others go.
+void ContextMaker::open_texts(std::vector<Run>& runs) {
+  std::map<const CaseDocument*, std::unique_ptr<Text>> open;
+  std::vector<std::pair<Text*, const CaseDocument*>> fresh;
+  for (Run& run : runs) {
+    const CaseDocument& document = run.data.documents[run.one(0).document];
+    auto& text = open[&document];
+    if (const auto before = texts_.find(&document); !text && before != texts_.end()) {
+      text = std::move(before->second);
+    }
+    if (!text) {
+      text = std::make_unique<Text>();
+      fresh.emplace_back(text.get(), &document);
+    }
+    run.text = text.get();
+  }
+  texts_ = std::move(open);
+  tools_.ctx.pool->run(static_cast<int64_t>(fresh.size()), [&](int64_t i) {
+    const auto [text, document] = fresh[static_cast<size_t>(i)];
+    text->open(tools_.base.tokenizer, *document);
+  });
+}
+
+std::vector<std::vector<MadeContext>> ContextMaker::make(const ContextWish& wish) {
+  const auto began = Clock::now();
+  std::vector<std::vector<MadeContext>> out(wish.cases.size());
+  std::vector<Run> runs = runs_of(wish, out);
+  if (runs.empty()) {
+    return out;
+  }
+  open_texts(runs);
+  const Cell& first = *wish.cells.front();
+  bool shares_reading = false;
+  if (first.method == "none") {
+    make_nothing(runs);
+  } else if (first.method == "rag" || (first.method == "full" && first.top_k > 0)) {
+    make_retrieved(runs);
+  } else if (first.method == "full") {
+    make_whole(runs);
+  } else if (first.top_k > 0) {
+    make_from_passages(runs);
+  } else {
+    shares_reading = true;
+    make_compressed(runs);
+  }
+  account(runs, seconds_since(began), shares_reading);
   return out;
 }
 

@@ -59,7 +59,7 @@ struct ContextWish {
   std::vector<std::vector<int64_t>> rooms;
 };
 
-// Makes contexts and keeps what cells share (tokens, rankings, scores) for the last document. Not
+// Makes contexts and keeps what cells share (tokens, passages, scores) of the last documents. Not
 // thread-safe; what is text work runs on the pool of its context.
 class ContextMaker {
  public:
@@ -84,28 +84,36 @@ class ContextMaker {
     const std::vector<const Cell*>& cells;
     std::span<const std::vector<int64_t>> rooms;
     std::span<std::vector<MadeContext>> out;
+    Text* text = nullptr;
 
     const Case& one(size_t i) const { return data.cases[cases[i]]; }
   };
-  Text& text_of(const CaseDocument& document);
-  const DocumentIndex& index_of(Text& text, int64_t passage_tokens);
-  std::vector<ByteSpan> cut_passages(const Text& text, int64_t passage_tokens) const;
-  const compress::Compressor& compressor(const std::string& method);
-  std::vector<AskedQuestion> asked(const Run& run) const;
-  template <typename Fn>
-  void each_case(const Run& run, const Fn& fn) const;
-
-  void make_run(const Run& run);
-  void make_whole(const Run& run, Text& text);
-  void make_retrieved(const Run& run, Text& text);
-  void make_compressed(const Run& run, Text& text);
-  void make_from_passages(const Run& run, Text& text);
-  MadeContext whole(const Task& task, const Text& text, int64_t room) const;
+  using Runs = std::span<const Run>;
   struct Ranking;
+
+  std::vector<Run> runs_of(const ContextWish& wish, std::vector<std::vector<MadeContext>>& out);
+  void open_texts(std::vector<Run>& runs);
+  void make_indexes(Runs runs);
+  int64_t passage_size(const Run& run, size_t i, size_t cell) const;
+  std::vector<ByteSpan> cut_passages(const CaseDocument& document, int64_t passage_tokens) const;
+  const compress::Compressor& compressor(const std::string& method);
+  std::vector<AskedQuestion> asked(Runs runs) const;
+  template <typename Fn>
+  void each_run(Runs runs, const Fn& fn) const;
+  template <typename Fn>
+  void each_case(Runs runs, const Fn& fn) const;
+
+  void make_nothing(Runs runs);
+  void make_whole(Runs runs);
+  void make_retrieved(Runs runs);
+  void make_compressed(Runs runs);
+  void make_for_questions(Runs runs, const compress::Compressor& method);
+  void make_from_passages(Runs runs);
+  void account(Runs runs, double seconds, bool shares_reading);
+  MadeContext whole(const Task& task, const Text& text, int64_t room) const;
   MadeContext retrieved(const Case& c, const Text& text, const Cell& cell,
                         const Ranking& ranking) const;
-  std::vector<compress::Request> requests_of(const Run& run, const Text& text,
-                                             const Segment& segment) const;
+  void add_requests(const Run& run, size_t cases, std::vector<compress::Request>& to) const;
   MadeContext given(const Run& run, const compress::Compressor& method,
                     const CompressedContext& context, int64_t room) const;
   void count(MadeContext& made) const;
@@ -116,7 +124,7 @@ class ContextMaker {
   PassageWords words_;
   double index_seconds_ = 0;  // of indexes made since the last context
   std::map<std::string, std::unique_ptr<compress::Compressor>> made_;
-  std::unique_ptr<Text> text_;
+  std::map<const CaseDocument*, std::unique_ptr<Text>> texts_;  // of the documents of one make()
 };
 
 }  // namespace offbook::evaluate

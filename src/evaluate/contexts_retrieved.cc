@@ -25,7 +25,7 @@ int64_t limit_of(const Cell& cell, int64_t tokens) {
                            : tokens;
 }
 
-int64_t passage_size(const Cell& cell, int64_t budget) {
+int64_t size_for(const Cell& cell, int64_t budget) {
   if (!cell.has_budget()) {
     return kPassageTokens;
   }
@@ -38,13 +38,13 @@ int64_t passage_size(const Cell& cell, int64_t budget) {
 
 }  // namespace
 
-std::vector<ByteSpan> ContextMaker::cut_passages(const Text& text, int64_t passage_tokens) const {
+std::vector<ByteSpan> ContextMaker::cut_passages(const CaseDocument& of,
+                                                 int64_t passage_tokens) const {
   if (options_.passage_words > 0) {
-    return word_passages(text.document->text, options_.passage_words);
+    return word_passages(of.text, options_.passage_words);
   }
-  const Document document{.id = text.document->id,
-                          .text = text.document->text,
-                          .sections = {{.span = {0, text.document->text.size()}}}};
+  const Document document{
+      .id = of.id, .text = of.text, .sections = {{.span = {0, of.text.size()}}}};
   const text::Tokenizer& pieces =
       tools_.encoder == nullptr ? tools_.base.tokenizer : tools_.encoder->tokenizer();
   const ingest::TokenizerCounter counter(tools_.base.tokenizer, pieces);
@@ -59,22 +59,57 @@ std::vector<ByteSpan> ContextMaker::cut_passages(const Text& text, int64_t passa
   return out;
 }
 
-const DocumentIndex& ContextMaker::index_of(Text& text, int64_t passage_tokens) {
-  auto& index = text.indexes[options_.passage_words > 0 ? 0 : passage_tokens];
-  if (!index) {
-    const auto began = Clock::now();
-    index = std::make_unique<DocumentIndex>(
-        text.document->text, cut_passages(text, passage_tokens), words_,
-        options_.retriever == retrieve::Mode::words ? nullptr : tools_.encoder);
-    index_seconds_ += std::chrono::duration<double>(Clock::now() - began).count();
-  }
-  return *index;
+int64_t ContextMaker::passage_size(const Run& run, size_t i, size_t cell) const {
+  const Cell& c = *run.cells[cell];
+  const auto tokens = static_cast<int64_t>(run.text->tokens.ids.size());
+  const int64_t room = run.rooms[i][cell];
+  const int64_t budget = std::min(room, c.top_k > 0 ? room : limit_of(c, tokens));
+  return options_.passage_words > 0 ? 0 : size_for(c, budget);
 }
 
-std::vector<AskedQuestion> ContextMaker::asked(const Run& run) const {
+// Those that are missing: passages are cut on the pool, and all go through the encoder at once.
+void ContextMaker::make_indexes(Runs runs) {
+  const auto began = Clock::now();
+  struct Missing {
+    Text* text;
+    int64_t size;
+    std::vector<ByteSpan> passages;
+  };
+  std::vector<Missing> missing;
+  for (const Run& run : runs) {
+    for (size_t i = 0; i < run.cases.size(); ++i) {
+      for (size_t j = 0; j < run.cells.size(); ++j) {
+        const int64_t size = passage_size(run, i, j);
+        if (run.text->indexes.try_emplace(size).second) {
+          missing.push_back({run.text, size, {}});
+        }
+      }
+    }
+  }
+  tools_.ctx.pool->run(static_cast<int64_t>(missing.size()), [&](int64_t m) {
+    Missing& one = missing[static_cast<size_t>(m)];
+    one.passages = cut_passages(*one.text->document, one.size);
+  });
+  std::vector<IndexedText> texts;
+  for (Missing& one : missing) {
+    texts.push_back({one.text->document->text, std::move(one.passages)});
+  }
+  auto made =
+      make_document_indexes(std::move(texts), words_,
+                            options_.retriever == retrieve::Mode::words ? nullptr : tools_.encoder);
+  for (size_t m = 0; m < missing.size(); ++m) {
+    missing[m].text->indexes[missing[m].size] = std::move(made[m]);
+  }
+  index_seconds_ += std::chrono::duration<double>(Clock::now() - began).count();
+}
+
+// Run after run, case after case.
+std::vector<AskedQuestion> ContextMaker::asked(Runs runs) const {
   std::vector<std::string> questions;
-  for (size_t i = 0; i < run.cases.size(); ++i) {
-    questions.push_back(run.one(i).question);
+  for (const Run& run : runs) {
+    for (size_t i = 0; i < run.cases.size(); ++i) {
+      questions.push_back(run.one(i).question);
+    }
   }
   return asked_questions(questions, words_,
                          options_.retriever == retrieve::Mode::words ? nullptr : tools_.encoder);
@@ -136,50 +171,59 @@ MadeContext ContextMaker::retrieved(const Case& c, const Text& text, const Cell&
   return out;
 }
 
-void ContextMaker::make_retrieved(const Run& run, Text& text) {
-  const auto tokens = static_cast<int64_t>(text.tokens.ids.size());
-  const std::vector<AskedQuestion> questions = asked(run);
-  std::vector<std::vector<Ranking>> rankings(run.cases.size());
-  for (size_t i = 0; i < run.cases.size(); ++i) {
+void ContextMaker::make_retrieved(Runs runs) {
+  make_indexes(runs);
+  const std::vector<AskedQuestion> questions = asked(runs);
+  std::vector<size_t> first;  // question of a run
+  for (size_t r = 0, n = 0; r < runs.size(); n += runs[r++].cases.size()) {
+    first.push_back(n);
+  }
+  each_case(runs, [&](size_t r, size_t i, std::vector<MadeContext>& out) {
+    const Run& run = runs[r];
+    const auto tokens = static_cast<int64_t>(run.text->tokens.ids.size());
     for (size_t j = 0; j < run.cells.size(); ++j) {
       const Cell& cell = *run.cells[j];
       const int64_t room = run.rooms[i][j];
-      const int64_t budget = std::min(room, cell.top_k > 0 ? room : limit_of(cell, tokens));
-      rankings[i].push_back({&index_of(text, passage_size(cell, budget)), &questions[i], budget});
-    }
-  }
-  each_case(run, [&](size_t i, const Case& c, std::vector<MadeContext>& out) {
-    for (size_t j = 0; j < run.cells.size(); ++j) {
-      out.push_back(retrieved(c, text, *run.cells[j], rankings[i][j]));
+      out.push_back(
+          retrieved(run.one(i), *run.text, cell,
+                    {.index = run.text->indexes.at(passage_size(run, i, j)).get(),
+                     .question = &questions[first[r] + i],
+                     .budget = std::min(room, cell.top_k > 0 ? room : limit_of(cell, tokens))}));
       count(out.back());
-      look_for_answer(c, out.back());
+      look_for_answer(run.one(i), out.back());
     }
   });
 }
 
 // The passages are the text that is compressed, a question at a time.
-void ContextMaker::make_from_passages(const Run& run, Text& text) {
-  const Cell& first = *run.cells.front();
-  const std::vector<AskedQuestion> questions = asked(run);
-  for (size_t i = 0; i < run.cases.size(); ++i) {
-    const int64_t all = std::numeric_limits<int32_t>::max();
-    const MadeContext passages = retrieved(
-        run.one(i), text, first, {&index_of(text, passage_size(first, all)), &questions[i], all});
-    const CaseDocument joined{.id = text.document->id, .text = passages.text};
-    Text short_text{.document = &joined,
-                    .tokens = plain_tokens(tools_.base.tokenizer, joined.text)};
-    make_compressed({.data = run.data,
-                     .cases = run.cases.subspan(i, 1),
-                     .cells = run.cells,
-                     .rooms = run.rooms.subspan(i, 1),
-                     .out = run.out.subspan(i, 1)},
-                    short_text);
-    for (MadeContext& made : run.out[i]) {
-      made.source_tokens = static_cast<int64_t>(text.tokens.ids.size());
-      made.spans = passages.spans;
-      made.cited = passages.cited;
-      made.supporting = passages.supporting;
-      made.is_online = true;
+void ContextMaker::make_from_passages(Runs runs) {
+  make_indexes(runs);
+  const std::vector<AskedQuestion> questions = asked(runs);
+  size_t question = 0;
+  for (const Run& run : runs) {
+    for (size_t i = 0; i < run.cases.size(); ++i) {
+      const MadeContext passages =
+          retrieved(run.one(i), *run.text, *run.cells.front(),
+                    {.index = run.text->indexes.at(passage_size(run, i, 0)).get(),
+                     .question = &questions[question++],
+                     .budget = std::numeric_limits<int32_t>::max()});
+      const CaseDocument joined{.id = run.text->document->id, .text = passages.text};
+      Text short_text;
+      short_text.open(tools_.base.tokenizer, joined);
+      const Run one{.data = run.data,
+                    .cases = run.cases.subspan(i, 1),
+                    .cells = run.cells,
+                    .rooms = run.rooms.subspan(i, 1),
+                    .out = run.out.subspan(i, 1),
+                    .text = &short_text};
+      make_compressed(std::span(&one, 1));
+      for (MadeContext& made : run.out[i]) {
+        made.source_tokens = static_cast<int64_t>(run.text->tokens.ids.size());
+        made.spans = passages.spans;
+        made.cited = passages.cited;
+        made.supporting = passages.supporting;
+        made.is_online = true;
+      }
     }
   }
 }

@@ -9,8 +9,12 @@ struct ContextMaker::Text {
   const CaseDocument* document = nullptr;
   std::string hash;
   text::Encoding tokens;
+  Segment segment;
   std::map<int64_t, std::unique_ptr<DocumentIndex>> indexes;       // by passage size
   std::map<std::string, std::vector<CompressedContext>> contexts;  // by method and budgets
+
+  // With the document's tokens.
+  void open(const text::Tokenizer& tokenizer, const CaseDocument& of);
 };
 
 // How one cell's passages are ranked for one question.
@@ -20,12 +24,24 @@ struct ContextMaker::Ranking {
   int64_t budget = 0;  // tokens
 };
 
-// Text work of cases, on the pool.
+// Text work of documents and of cases, on the pool.
 template <typename Fn>
-void ContextMaker::each_case(const Run& run, const Fn& fn) const {
-  tools_.ctx.pool->run(static_cast<int64_t>(run.cases.size()), [&](int64_t i) {
-    const auto at = static_cast<size_t>(i);
-    fn(at, run.one(at), run.out[at]);
+void ContextMaker::each_run(Runs runs, const Fn& fn) const {
+  tools_.ctx.pool->run(static_cast<int64_t>(runs.size()),
+                       [&](int64_t r) { fn(static_cast<size_t>(r)); });
+}
+
+template <typename Fn>
+void ContextMaker::each_case(Runs runs, const Fn& fn) const {
+  std::vector<std::pair<size_t, size_t>> places;  // run, case
+  for (size_t r = 0; r < runs.size(); ++r) {
+    for (size_t i = 0; i < runs[r].cases.size(); ++i) {
+      places.emplace_back(r, i);
+    }
+  }
+  tools_.ctx.pool->run(static_cast<int64_t>(places.size()), [&](int64_t p) {
+    const auto [r, i] = places[static_cast<size_t>(p)];
+    fn(r, i, runs[r].out[i]);
   });
 }
 

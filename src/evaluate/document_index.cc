@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <numeric>
 #include <set>
 
@@ -35,6 +36,11 @@ std::vector<std::vector<float>> mean_vectors(std::span<const std::string_view> t
   std::vector<std::string_view> windows;
   std::vector<size_t> text_of;
   for (size_t t = 0; t < texts.size(); ++t) {
+    if (texts[t].size() <= room && !texts[t].empty()) {  // a piece has at least a byte
+      windows.push_back(texts[t]);
+      text_of.push_back(t);
+      continue;
+    }
     const auto encoding = encoder.tokenizer().encode(texts[t], {.add_special = false});
     // A window cut out of the text may tokenise to a few pieces more; an eighth is kept free for
     // it.
@@ -111,12 +117,10 @@ std::vector<AskedQuestion> asked_questions(std::span<const std::string> question
 }
 
 DocumentIndex::DocumentIndex(std::string_view text, std::vector<ByteSpan> passages,
-                             const PassageWords& words, model::SentenceEncoder* encoder)
-    : passages_(std::move(passages)) {
-  std::vector<std::string_view> texts;
+                             const PassageWords& words, std::vector<std::vector<float>> vectors)
+    : passages_(std::move(passages)), vectors_(std::move(vectors)) {
   for (const ByteSpan& span : passages_) {
-    texts.push_back(text.substr(span.begin, span.end - span.begin));
-    const std::vector<std::string> terms = words.of(texts.back());
+    const std::vector<std::string> terms = words.of(text.substr(span.begin, span.end - span.begin));
     auto& counts = terms_.emplace_back();
     for (const std::string& term : terms) {
       ++counts[term];
@@ -125,9 +129,34 @@ DocumentIndex::DocumentIndex(std::string_view text, std::vector<ByteSpan> passag
     mean_length_ += lengths_.back();
   }
   mean_length_ /= static_cast<double>(std::max<size_t>(1, passages_.size()));
-  if (encoder != nullptr) {
-    vectors_ = mean_vectors(texts, *encoder);
+}
+
+std::vector<std::unique_ptr<DocumentIndex>> make_document_indexes(std::vector<IndexedText> texts,
+                                                                  const PassageWords& words,
+                                                                  model::SentenceEncoder* encoder) {
+  std::vector<std::string_view> passages;
+  for (const IndexedText& one : texts) {
+    for (const ByteSpan& span : one.passages) {
+      passages.push_back(one.text.substr(span.begin, span.end - span.begin));
+    }
   }
+  std::vector<std::vector<float>> vectors;
+  if (encoder != nullptr) {
+    vectors = mean_vectors(passages, *encoder);
+  }
+  std::vector<std::unique_ptr<DocumentIndex>> out;
+  auto next = vectors.begin();
+  for (IndexedText& one : texts) {
+    std::vector<std::vector<float>> own;
+    if (encoder != nullptr) {
+      const auto end = next + static_cast<std::ptrdiff_t>(one.passages.size());
+      own.assign(std::make_move_iterator(next), std::make_move_iterator(end));
+      next = end;
+    }
+    out.push_back(
+        std::make_unique<DocumentIndex>(one.text, std::move(one.passages), words, std::move(own)));
+  }
+  return out;
 }
 
 std::vector<double> DocumentIndex::bm25(const AskedQuestion& question) const {

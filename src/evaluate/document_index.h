@@ -45,10 +45,9 @@ std::vector<AskedQuestion> asked_questions(std::span<const std::string> question
 // reciprocal rank fusion of both. Immutable: any number of threads may rank.
 class DocumentIndex {
  public:
-  // Reads the text, the words and the encoder only now. `encoder` may be null when only words rank.
-  // Cost: one encoding of every passage, all in one run.
+  // `vectors`: one a passage, of length 1; none where only words rank.
   DocumentIndex(std::string_view text, std::vector<ByteSpan> passages, const PassageWords& words,
-                model::SentenceEncoder* encoder);
+                std::vector<std::vector<float>> vectors = {});
 
   const std::vector<ByteSpan>& passages() const noexcept { return passages_; }
   // Indices of all passages, best first; equal scores in the order of the text.
@@ -64,5 +63,16 @@ class DocumentIndex {
   double mean_length_ = 0;
   std::vector<std::vector<float>> vectors_;
 };
+
+// A text and its passages.
+struct IndexedText {
+  std::string_view text;
+  std::vector<ByteSpan> passages;
+};
+// An index a text. `encoder` may be null when only words rank. Cost: one encoding of every passage,
+// all in one run.
+std::vector<std::unique_ptr<DocumentIndex>> make_document_indexes(std::vector<IndexedText> texts,
+                                                                  const PassageWords& words,
+                                                                  model::SentenceEncoder* encoder);
 
 }  // namespace offbook::evaluate

@@ -201,7 +201,7 @@ TEST(TokenText, CutsAtCharacters) {
 TEST(DocumentIndex, RanksByWords) {
   const PassageWords words;
   const std::string text = "The harbour froze in March. The mayor spoke of bridges. Ships waited.";
-  const DocumentIndex index(text, {{0, 27}, {28, 55}, {56, 69}}, words, nullptr);
+  const DocumentIndex index(text, {{0, 27}, {28, 55}, {56, 69}}, words);
   const std::vector<std::string> questions{"What did the mayor say about the bridge?", "?"};
   const auto asked = asked_questions(questions, words, nullptr);
   EXPECT_EQ(index.rank(asked[0], retrieve::Mode::words)[0], 1u);

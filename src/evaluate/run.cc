@@ -164,17 +164,29 @@ class Runner {
         cases.push_back(i);
       }
     }
-    for (size_t begin = 0; begin < cases.size(); begin += chunk_cases()) {
-      const size_t end = std::min(cases.size(), begin + chunk_cases());
+    for (size_t begin = 0; begin < cases.size();) {
+      const size_t end = chunk_end(task.data, cases, begin);
       run_chunk(run, task, cells, std::span(cases).subspan(begin, end - begin));
       check_progress();
+      begin = end;
     }
   }
 
-  // Cases whose contexts are made at once: questions on one text share what is read of it.
-  size_t chunk_cases() const {
-    constexpr int32_t kFewest = 64;
-    return static_cast<size_t>(std::max(kFewest, reader_.batch()));
+  // Cases whose contexts are made at once: questions on one text share what is read of it. Of no
+  // more texts than a batch has rows, so that a stop loses little.
+  size_t chunk_end(const TaskData& data, const std::vector<size_t>& cases, size_t begin) const {
+    constexpr size_t kFewest = 64;
+    const auto batch = static_cast<size_t>(reader_.batch());
+    const size_t most = std::min(cases.size(), begin + std::max(kFewest, batch));
+    size_t documents = 1;
+    size_t end = begin + 1;
+    for (; end < most; ++end) {
+      documents += data.cases[cases[end]].document != data.cases[cases[end - 1]].document;
+      if (documents > batch) {
+        break;
+      }
+    }
+    return end;
   }
 
   void check_progress() {

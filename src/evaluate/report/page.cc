@@ -8,14 +8,16 @@ const std::string_view kReportStyle = R"css(
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e7ec; --soft: #9aa3b0; --line: #363c46;
   --paper: #14171c; --card: #1c2027; --good: #5cc98f; --bad: #ef8b7d; --mark: #1e4a33; --wrong: #542a26; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1180px; padding: 28px 24px 80px; background: var(--paper);
+body { margin: 0 auto; max-width: 1280px; padding: 28px 24px 80px; background: var(--paper);
   color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
 h1 { font-size: 26px; margin: 0 0 2px; } h2 { font-size: 19px; margin: 44px 0 4px; }
 p.about { color: var(--soft); margin: 0 0 14px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 10px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { color: var(--soft); font-weight: 500; font-size: 13px; } th:first-child, td:first-child { text-align: left; }
-td.absent { text-align: left; color: var(--soft); } td .ci { color: var(--soft); font-size: 12.5px; }
+td.absent { text-align: left; color: var(--soft); } td .ci { display: block; color: var(--soft); font-size: 11.5px; line-height: 1.1; }
+th .ci { display: block; font-size: 11.5px; line-height: 1.1; }
+th:first-child, td:first-child { position: sticky; left: 0; background: var(--paper); }
 .up { color: var(--good); font-weight: 600; } .down { color: var(--bad); font-weight: 600; }
 .wide { overflow-x: auto; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(400px, 1fr)); gap: 16px; margin: 18px 0; }

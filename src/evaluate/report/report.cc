@@ -46,19 +46,25 @@ class Report {
     if (scores_.tasks.size() < 2) {
       return;
     }
-    out_ += "<h2>All tasks</h2><div class=\"wide\"><table><tr><th>first metric</th>";
+    out_ += fmt::format(
+        "<h2>All tasks</h2><p class=\"about\">The first metric of each. Green: clearly above {0} "
+        "at "
+        "the same budget; red: clearly below.</p><div class=\"wide\"><table><tr><th>method</th>",
+        escaped(scores_.options.baseline));
     for (const TaskScores& task : scores_.tasks) {
-      out_ += fmt::format("<th>{}</th>", escaped(task.run->data.task->name));
+      out_ += fmt::format("<th>{} <span class=\"ci\">{}</span></th>",
+                          escaped(task.run->data.task->name),
+                          escaped(task.run->data.task->metrics.front()));
     }
     out_ += "<th>average</th></tr>";
     for (size_t cell = 0; cell < run_.cells.size(); ++cell) {
       out_ += fmt::format("<tr><td>{}</td>", escaped(row_name(run_, cell)));
       for (const TaskScores& task : scores_.tasks) {
         const auto& found = task.cells[cell].scores;
-        out_ += fmt::format("<td>{}</td>",
-                            found.empty() || !found.front().value
-                                ? "–"
-                                : score_text(*found.front().scorer, *found.front().value));
+        out_ += found.empty() || !found.front().value
+                    ? std::string("<td>–</td>")
+                    : fmt::format("<td><span class=\"{}\">{}</span></td>", verdict(found.front()),
+                                  score_text(*found.front().scorer, *found.front().value));
       }
       const auto& average = scores_.averages[cell];
       out_ +=
@@ -131,19 +137,25 @@ class Report {
     return out;
   }
 
+  // The style of a score whose difference to the baseline is clear.
+  static std::string_view verdict(const Score& score) {
+    if (!score.difference) {
+      return "";
+    }
+    const metrics::Interval& d = *score.difference;
+    const bool is_better = score.scorer->is_lower_better ? d.high < 0 : d.low > 0;
+    const bool is_worse = score.scorer->is_lower_better ? d.low > 0 : d.high < 0;
+    return is_better ? "up" : is_worse ? "down" : "";
+  }
+
   static std::string difference_text(const Score& score) {
     if (!score.difference) {
       return "–";
     }
     const metrics::Interval& d = *score.difference;
-    const bool is_better = score.scorer->is_lower_better ? d.high < 0 : d.low > 0;
-    const bool is_worse = score.scorer->is_lower_better ? d.low > 0 : d.high < 0;
     return fmt::format(
         "<span class=\"{}\">{:+.1f}</span> <span class=\"ci\">{:+.1f}…{:+.1f}</span>",
-        is_better  ? "up"
-        : is_worse ? "down"
-                   : "",
-        shown(*score.scorer, d.estimate), shown(*score.scorer, d.low),
+        verdict(score), shown(*score.scorer, d.estimate), shown(*score.scorer, d.low),
         shown(*score.scorer, d.high));
   }
 

@@ -63,7 +63,8 @@ def main():
         if sabotage:
             for journal in sorted((scratch / "killed/journal").glob("*.jsonl")):
                 journal.write_text(re.sub(r'"text":"[^"]*"', '"text":"changed"', journal.read_text(), count=1))
-    same = result(scratch / "killed") == whole
+    finished = (scratch / "killed/results.json").exists()  # a sabotaged run may be refused
+    same = finished and result(scratch / "killed") == whole
     print(f"evaluation_resumes: {kills} kills, predictions and scores {'the same' if same else 'differ'}")
     sys.exit(0 if same and kills > 0 else 1)
 

@@ -1,5 +1,7 @@
 #include "apps/offbook/engines.h"
 
+#include "apps/offbook/model_memory.h"
+
 #include <limits>
 
 #include "src/model/import/fingerprint.h"
@@ -15,8 +17,6 @@ model::GpuWeights gpu_weights_named(const std::string& name) {
              "--gpu-weights is auto, bf16 or stored, not \"{}\"", name);
   return name == "auto" ? model::GpuWeights::automatic : model::GpuWeights::as_stored;
 }
-
-constexpr int64_t kCacheTokens = 12'288;  // a full window of 8,192 and prompts that are kept
 
 }  // namespace
 
@@ -92,8 +92,8 @@ const model::LanguageModel& Engines::model() {
 
 model::Decoder& Engines::decoder() {
   if (!decoder_) {
-    const int64_t tokens = std::min<int64_t>(model().config().max_positions * 3 / 2, kCacheTokens);
-    decoder_.reset(new model::Decoder(model().make_decoder(inference(), tokens)));
+    decoder_.reset(
+        new model::Decoder(model().make_decoder(inference(), cache_tokens(model().config()))));
   }
   return *decoder_;
 }

@@ -217,8 +217,12 @@ void run_learn(Shell& shell, LearnFlags& flags, std::string_view only) {
   plan_files(job, flags.folder);
   job.result = {{"corpus", flags.corpus}, {"files", plan_json(job.plan)}};
   if (!has_work(job)) {
-    shell.note("nothing to do: generation {} has all {} files as they are", job.generation,
-               job.plan.changes.unchanged.size());
+    shell.note("nothing to do: generation {} has all {} files as they are{}", job.generation,
+               job.plan.changes.unchanged.size(),
+               job.plan.refused.empty()
+                   ? ""
+                   : fmt::format("; {} others could not be read before (offbook status {})",
+                                 job.plan.refused.size(), flags.corpus));
     shell.say_json(job.result);
     return;
   }

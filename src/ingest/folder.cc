@@ -76,8 +76,8 @@ class FolderWalker {
                         [&](const std::string& glob) { return matches_glob(glob, path); });
   }
 
-  void skip(const std::string& path, ErrorCode code, std::string message) {
-    out_.skipped.push_back({path, code, std::move(message)});
+  void skip(const std::string& path, ErrorCode code, std::string_view message) {
+    out_.skipped.push_back({path, code, fmt::format("{}: {}", path, message)});
   }
 
   void list(const std::string& directory) {
@@ -128,7 +128,7 @@ class FolderWalker {
 
   void add(const std::string& path, const struct stat& st) {
     if (format_of_name(path) == nullptr) {
-      skip(path, ErrorCode::Unsupported, "no reader for files of this kind");
+      skip(path, ErrorCode::Unsupported, "is of a kind that is not read");
     } else {
       out_.files.push_back(found(path, st));
     }

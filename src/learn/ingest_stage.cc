@@ -28,6 +28,24 @@ std::vector<ingest::KnownFile> known_files(store::Corpus& corpus, int64_t genera
   return known;
 }
 
+std::string unit_of(const std::string& path) {
+  return ingest::hash_text(path);
+}
+
+// All that the outcome of a file depends on.
+std::string input_of(const ingest::FoundFile& f, const IngestOptions& options) {
+  const ingest::ReadOptions& read = options.reading.read;
+  return fmt::format("{}/{}/{}/{}/{}", f.size_bytes, f.modified_ns, cut_name(options),
+                     read.limits.max_file_bytes, fmt::join(read.jsonl_text_fields, ","));
+}
+
+// Read before with the same bytes and options, and refused; what the system refused is tried again.
+bool is_refused(store::Corpus& corpus, const ingest::FoundFile& f, const IngestOptions& options) {
+  const auto job = corpus.jobs().find(store::kStageIngest, unit_of(f.path));
+  return job && job->state == store::JobState::failed && job->input == input_of(f, options) &&
+         job->detail != to_string(ErrorCode::Io);
+}
+
 // Stores the outcomes of a run in order.
 class Ingester {
  public:
@@ -55,15 +73,16 @@ class Ingester {
   }
 
  private:
-  static std::string unit_of(const std::string& path) { return ingest::hash_text(path); }
-
   void plan_jobs(const IngestPlan& plan, const std::vector<ingest::FoundFile>& to_read) {
     std::vector<store::WorkUnit> units;
-    for (const auto* files : {&plan.changes.unchanged, &to_read}) {
+    for (const auto* files : {&plan.changes.unchanged, &to_read, &plan.refused}) {
       for (const ingest::FoundFile& f : *files) {
-        units.push_back({unit_of(f.path),
-                         fmt::format("{}/{}/{}", f.size_bytes, f.modified_ns, cut_name(options_))});
+        units.push_back({unit_of(f.path), input_of(f, options_)});
       }
+    }
+    std::vector<std::string> reasons;
+    for (const ingest::FoundFile& f : plan.refused) {
+      reasons.push_back(corpus_.jobs().find(store::kStageIngest, unit_of(f.path))->detail);
     }
     store::Batch batch(corpus_, {});
     corpus_.jobs().plan(store::kStageIngest, units);
@@ -72,6 +91,12 @@ class Ingester {
     }
     for (const ingest::FoundFile& f : to_read) {
       corpus_.jobs().reset(store::kStageIngest, unit_of(f.path));
+    }
+    for (size_t i = 0; i < reasons.size(); ++i) {  // planning made them pending
+      const std::string& path = plan.refused[i].path;
+      corpus_.jobs().fail(store::kStageIngest, unit_of(path), reasons[i]);
+      result_.skipped.push_back(
+          {path, ErrorCode::Unsupported, path + ": could not be read before and has not changed"});
     }
     batch.commit();
   }
@@ -157,6 +182,15 @@ IngestPlan plan_ingest(store::Corpus& corpus, int64_t generation, const std::fil
                                plan.listing.skipped.size(), plan.listing.skipped.front().message));
   plan.changes = ingest::compare_folder(root, plan.listing.files, known_files(corpus, generation),
                                         options.reading.stop);
+  for (auto* files : {&plan.changes.added, &plan.changes.changed}) {
+    std::erase_if(*files, [&](const ingest::FoundFile& f) {
+      const bool is_known_bad = generation != 0 && is_refused(corpus, f, options);
+      if (is_known_bad) {
+        plan.refused.push_back(f);
+      }
+      return is_known_bad;
+    });
+  }
   plan.cuts_changed = corpus.setting(kCutSetting).value_or(cut_name(options)) != cut_name(options);
   if (plan.cuts_changed) {
     auto& changed = plan.changes.changed;

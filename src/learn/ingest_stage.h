@@ -28,6 +28,8 @@ struct IngestPlan {
   ingest::FolderListing listing;
   ingest::FolderChanges changes;  // against a generation
   bool cuts_changed = false;      // unchanged files are in changes.changed
+  // Not in `changes`: refused for what they hold when they were last read, and not changed since.
+  std::vector<ingest::FoundFile> refused;
   uint64_t max_file_bytes = std::numeric_limits<uint64_t>::max();  // larger files are not read
   uint64_t bytes_to_read() const;
 };

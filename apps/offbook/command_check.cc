@@ -28,10 +28,16 @@ void run_check(const Shell& shell, const CheckFlags& flags) {
   }
   shell.say("{} documents, {} passages and {} artefacts looked at: {}", report.documents,
             report.passages, report.artefacts, report.is_sound() ? "sound" : "damaged");
+  if (report.shelf_entries > 0) {
+    shell.say("{} of what was computed of passages are kept for questions to come, in {} files",
+              in_bytes(report.shelf_bytes), report.shelf_entries);
+  }
   shell.say_json({{"findings", findings},
                   {"documents", report.documents},
                   {"passages", report.passages},
                   {"artefacts", report.artefacts},
+                  {"shelf_entries", report.shelf_entries},
+                  {"shelf_bytes", report.shelf_bytes},
                   {"is_sound", report.is_sound()}});
   OB_REQUIRE(report.is_sound(), Corrupt, "corpus {} is damaged{}", flags.corpus,
              flags.repair ? "; what is left cannot be repaired, learn the folder again"

@@ -5,6 +5,7 @@
 
 #include "src/store/fts5_tokenizer.h"
 #include "src/store/hash.h"
+#include "src/store/shelf.h"
 
 namespace offbook::store {
 namespace {
@@ -38,6 +39,19 @@ constexpr Reference kReferences[] = {
      "UPDATE jobs SET artefact = NULL WHERE artefact = ?1", nullptr, ArtefactKind::job_state},
 };
 
+std::vector<int64_t> document_numbers(Database& db) {
+  std::vector<int64_t> numbers;
+  for (Query q = db.query("SELECT number FROM documents ORDER BY 1"); q.step();) {
+    numbers.push_back(q.integer(0));
+  }
+  return numbers;
+}
+
+// Entries of document 0 are of no document.
+bool belongs(const Shelf::Entry& e, const std::vector<int64_t>& living) {
+  return e.document == 0 || std::ranges::binary_search(living, e.document);
+}
+
 class Checker {
  public:
   Checker(Corpus& corpus, bool repair)
@@ -49,6 +63,7 @@ class Checker {
     check_text_index();
     check_artefacts();
     check_files();
+    check_shelf();
     return std::move(report_);
   }
 
@@ -266,6 +281,27 @@ class Checker {
     }
   }
 
+  // A cache: what is wrong with it costs time, never an answer.
+  void check_shelf() {
+    Shelf shelf = shelf_of(corpus_);
+    const std::vector<int64_t> living = document_numbers(db_);
+    for (const Shelf::Entry& e : shelf.entries()) {
+      ++report_.shelf_entries;
+      report_.shelf_bytes += e.bytes;
+      std::string fault = shelf.fault(e);
+      if (fault.empty() && !belongs(e, living)) {
+        fault = "its document is gone";
+      }
+      if (!fault.empty()) {
+        if (repair_) {
+          shelf.remove(e);
+        }
+        report_.findings.push_back(
+            {fmt::format("shelf {}: {}", e.path.string(), fault), false, repair_});
+      }
+    }
+  }
+
   Corpus& corpus_;
   Database& db_;
   bool repair_;
@@ -318,6 +354,16 @@ Garbage collect_garbage(Corpus& corpus) {
       garbage.bytes += info ? info->size_bytes : 0;
       ++garbage.files;
       corpus.fs().remove(path);
+    }
+  }
+  // What was computed of documents that are gone must not stay on the disk.
+  Shelf shelf = shelf_of(corpus);
+  const std::vector<int64_t> living = document_numbers(corpus.db());
+  for (const Shelf::Entry& e : shelf.entries()) {
+    if (!belongs(e, living)) {
+      garbage.bytes += e.bytes;
+      ++garbage.files;
+      shelf.remove(e);
     }
   }
   return garbage;

@@ -23,15 +23,18 @@ struct Finding {
 struct CheckReport {
   std::vector<Finding> findings;
   int64_t documents = 0, passages = 0, artefacts = 0;  // looked at
+  int64_t shelf_entries = 0;                           // what `ask` keeps of passages
+  uint64_t shelf_bytes = 0;
   // True when no damage is left.
   bool is_sound() const;
 };
 
 // Looks at all of it: the database's pages and foreign keys, every artefact's checksum, every
-// document's text against its hash, every passage's span, the full-text index against the texts.
-// With `repair` (needs write access and no Batch) damaged artefacts and documents are dropped and
-// their units made pending again, the full-text index is rebuilt, garbage removed. What only
-// SQLite's own pages could tell is reported, never repaired. Cost: reads everything once.
+// document's text against its hash, every passage's span, the full-text index against the texts,
+// every entry of the shelf (a damaged one is garbage: it is only a cache). With `repair` (needs
+// write access and no Batch) damaged artefacts and documents are dropped and their units made
+// pending again, the full-text index is rebuilt, garbage removed. What only SQLite's own pages
+// could tell is reported, never repaired. Cost: reads everything once.
 CheckReport check(Corpus& corpus, bool repair);
 
 struct Garbage {

@@ -64,7 +64,7 @@ std::filesystem::path Engines::path_of(const std::string& name) const {
 model::SentenceEncoder& Engines::encoder() {
   if (!encoder_) {
     encoder_ = std::make_unique<model::SentenceEncoder>(
-        real_file_system(), path_of(shell_.options.encoder), inference());
+        real_file_system(), path_of(shell_.options.encoder), inference(), shell_.options.cache);
   }
   return *encoder_;
 }

@@ -9,6 +9,8 @@
 #include "src/backend/transfer.h"
 #include "src/model/adapter_device.h"
 #include "src/model/attention_path.h"
+#include "src/model/import/fingerprint.h"
+#include "src/model/packed_file.h"
 #include "src/model/packed_weights.h"
 #include "src/ops/packed_linear/packed_linear.h"
 #include "src/ops/registry.h"
@@ -33,29 +35,76 @@ struct PackedBertLayer {
   Tensor qkv_bias;
 };
 
-// Empty where products of the file's own weights are as good (AMX, the reference) or must be exact.
-std::vector<PackedBertLayer> pack(const backend::ExecutionContext& ctx,
-                                  const BertWeights& weights) {
-  std::vector<PackedBertLayer> out;
+// Whether products take packed weights: not where the file's own are as good (AMX, the reference) or
+// products must be exact.
+bool takes_packed(const backend::ExecutionContext& ctx, const BertWeights& weights) {
   const bool is_vectorised =
       ctx.backend == backend::Backend::cpu_avx2 || ctx.backend == backend::Backend::cpu_avx512;
-  if (!is_vectorised || ctx.compute != backend::Compute::bf16 ||
-      backend::detect_cpu_features().amx_bf16) {
-    return out;
-  }
+  return is_vectorised && ctx.compute == backend::Compute::bf16 &&
+         !backend::detect_cpu_features().amx_bf16 &&
+         std::all_of(weights.layers.begin(), weights.layers.end(), [](const BertLayerWeights& w) {
+           return ops::is_packable(std::array{w.q, w.k, w.v}) &&
+                  ops::is_packable(std::array{w.o}) && ops::is_packable(std::array{w.up}) &&
+                  ops::is_packable(std::array{w.down});
+         });
+}
+
+// make(matrices) gives each packed matrix, always in the same order.
+template <typename Make>
+std::vector<PackedBertLayer> assemble(const BertWeights& weights, const Make& make) {
+  std::vector<PackedBertLayer> out;
   for (const BertLayerWeights& w : weights.layers) {
-    const std::array qkv{w.q, w.k, w.v};
-    if (!ops::is_packable(qkv) || !ops::is_packable(std::array{w.o}) ||
-        !ops::is_packable(std::array{w.up}) || !ops::is_packable(std::array{w.down})) {
-      return {};
-    }
-    out.push_back({.qkv = ops::pack_rows(*ctx.pool, qkv),
-                   .o = ops::pack_rows(*ctx.pool, std::array{w.o}),
-                   .up = ops::pack_rows(*ctx.pool, std::array{w.up}),
-                   .down = ops::pack_rows(*ctx.pool, std::array{w.down}),
-                   .qkv_bias = joined(w.q_bias, w.k_bias, w.v_bias)});
+    PackedBertLayer layer;
+    layer.qkv = make(std::array{w.q, w.k, w.v});
+    layer.o = make(std::array{w.o});
+    layer.up = make(std::array{w.up});
+    layer.down = make(std::array{w.down});
+    layer.qkv_bias = joined(w.q_bias, w.k_bias, w.v_bias);
+    out.push_back(std::move(layer));
   }
   return out;
+}
+
+std::vector<PackedBertLayer> pack(const backend::ExecutionContext& ctx,
+                                  const BertWeights& weights) {
+  return assemble(weights,
+                  [&](std::span<const Tensor> m) { return ops::pack_rows(*ctx.pool, m); });
+}
+
+std::vector<PackedBertLayer> load_packed(FileSystem& fs, const std::filesystem::path& path,
+                                         const std::string& fingerprint,
+                                         const BertWeights& weights) {
+  try {
+    PackedReader reader(fs, path, fingerprint);
+    return assemble(
+        weights, [&](std::span<const Tensor> m) { return reader.next(m, PackedOrder::stacked); });
+  } catch (const Error&) {
+    return {};  // missing, damaged or of other weights: made again
+  }
+}
+
+// From the cache, into which they are put when they are not there.
+std::vector<PackedBertLayer> cached_pack(FileSystem& fs, const std::filesystem::path& directory,
+                                         const std::string& fingerprint,
+                                         const backend::ExecutionContext& ctx,
+                                         const BertWeights& weights) {
+  const std::filesystem::path path = directory / (fingerprint + ".packed");
+  auto packed = load_packed(fs, path, fingerprint, weights);
+  if (!packed.empty()) {
+    return packed;
+  }
+  packed = pack(ctx, weights);
+  std::vector<const ops::PackedMatrix*> matrices;
+  for (const PackedBertLayer& w : packed) {
+    matrices.insert(matrices.end(), {&w.qkv, &w.o, &w.up, &w.down});
+  }
+  try {
+    fs.create_directories(directory);
+    write_packed(fs, path, fingerprint, matrices);
+  } catch (const Error&) {
+    // Then the next start packs again.
+  }
+  return packed;
 }
 
 }  // namespace
@@ -104,13 +153,18 @@ struct SentenceEncoder::Impl {
 
   Tensor norm(const Tensor& x, const Tensor& residual, const Tensor& weight, const Tensor& bias) const {
     const Tensor out = ctx.make(Dtype::f32, x.shape());
+    norm_to(x, residual, weight, bias, out);
+    return out;
+  }
+
+  void norm_to(const Tensor& x, const Tensor& residual, const Tensor& weight, const Tensor& bias,
+               const Tensor& out) const {
     ops::layer_norm(ctx, {.x = x,
                           .residual = residual,
                           .weight = weight,
                           .bias = bias,
                           .eps = config.layer_norm_eps,
                           .out = out});
-    return out;
   }
 
   Tensor rows_of(const Tensor& table, const Tensor& ids) const {
@@ -154,7 +208,10 @@ struct SentenceEncoder::Impl {
     return {part(0), part(1), part(2)};
   }
 
-  Tensor layer(size_t index, const Tensor& x, const Tensor& sequences, int32_t longest) const {
+  // x → out. Everything between lies in the arena until the next layer, which takes the same place.
+  void layer(size_t index, const Tensor& x, const Tensor& sequences, int32_t longest,
+             const Tensor& out) {
+    backend::ArenaScope scope(arena);
     const BertLayerWeights& w = weights.layers[index];
     const int64_t head_dim = config.hidden / config.heads;
     const bool is_packed = !packed.empty();
@@ -176,7 +233,7 @@ struct SentenceEncoder::Impl {
     ops::gelu(ctx, {.x = inner, .out = inner});
     const Tensor down = is_packed ? product(inner, packed[index].down, w.down_bias)
                                   : linear(inner, w.down, w.down_bias);
-    return norm(down, middle, w.ffn_norm, w.ffn_norm_bias);
+    norm_to(down, middle, w.ffn_norm, w.ffn_norm_bias, out);
   }
 
   // Encodes a run of token lists in one pass, into the rows of `out` that they name.
@@ -201,8 +258,10 @@ struct SentenceEncoder::Impl {
     const auto texts = static_cast<int64_t>(batch.size());
     const Tensor table = make_ints(ctx, sequences, {texts, ops::kAttentionSequenceFields});
     Tensor x = embed(ids, positions);
+    const Tensor results[2] = {ctx.make(Dtype::f32, x.shape()), ctx.make(Dtype::f32, x.shape())};
     for (size_t i = 0; i < weights.layers.size(); ++i) {
-      x = layer(i, x, table, longest);
+      layer(i, x, table, longest, results[i % 2]);
+      x = results[i % 2];
     }
     const Tensor vectors = ctx.make(Dtype::f32, {texts, config.hidden});
     ops::segment_mean(ctx, {.x = x, .offsets = make_ints(ctx, offsets, {texts + 1}), .l2_normalise = true, .out = vectors});
@@ -221,7 +280,8 @@ SentenceEncoder::SentenceEncoder(FileSystem& fs, const std::filesystem::path& di
     : SentenceEncoder(fs, directory, {.backend = backend, .compute = compute, .pool = &pool}) {}
 
 SentenceEncoder::SentenceEncoder(FileSystem& fs, const std::filesystem::path& directory,
-                                 const backend::ExecutionContext& where)
+                                 const backend::ExecutionContext& where,
+                                 const std::optional<std::filesystem::path>& cache)
     : impl_(std::make_unique<Impl>(where)) {
   impl_->config = read_encoder_config(fs, directory);
   OB_REQUIRE(impl_->config.is_normalized, Unsupported, "{}: only encoders whose vectors have length 1 are supported",
@@ -229,7 +289,11 @@ SentenceEncoder::SentenceEncoder(FileSystem& fs, const std::filesystem::path& di
   impl_->weights = load_bert_weights(*SafetensorsModel::open(fs, directory), impl_->config);
   impl_->move_weights();
   impl_->tokenizer = text::load_tokenizer(fs, directory).tokenizer;
-  impl_->packed = pack(impl_->ctx, impl_->weights);
+  if (takes_packed(impl_->ctx, impl_->weights)) {
+    impl_->packed = cache ? cached_pack(fs, *cache, encoder_fingerprint(fs, directory, cache).model,
+                                        impl_->ctx, impl_->weights)
+                          : pack(impl_->ctx, impl_->weights);
+  }
 }
 
 SentenceEncoder::~SentenceEncoder() = default;

@@ -1,6 +1,8 @@
-// Sentence vectors by a BERT-type encoder (all-MiniLM-L6-v2): mean of the last hidden states, length 1.
+// Sentence vectors by a BERT-type encoder (all-MiniLM-L6-v2): mean of the last hidden states,
+// length 1.
 #pragma once
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -21,8 +23,10 @@ class SentenceEncoder {
   SentenceEncoder(FileSystem& fs, const std::filesystem::path& directory, backend::ThreadPool& pool,
                   backend::Backend backend, backend::Compute compute);
   // On the device of `where`, whose pool, allocator and GPU must outlive it; in its compute type.
+  // `cache`: a directory that keeps packed weights for the next start.
   SentenceEncoder(FileSystem& fs, const std::filesystem::path& directory,
-                  const backend::ExecutionContext& where);
+                  const backend::ExecutionContext& where,
+                  const std::optional<std::filesystem::path>& cache = {});
   ~SentenceEncoder();
 
   int64_t dim() const;
@@ -31,8 +35,9 @@ class SentenceEncoder {
   int32_t window() const;
   const text::Tokenizer& tokenizer() const;
 
-  // f32 [texts, dim], each of length 1, in the order of `texts`. Sorted by length inside and packed, so
-  // there is no padding work. A text's vector does not depend on the others beyond rounding.
+  // f32 [texts, dim], each of length 1, in the order of `texts`. Sorted by length inside and
+  // packed, so there is no padding work. A text's vector does not depend on the others beyond
+  // rounding.
   Tensor encode(std::span<const std::string_view> texts);
 
  private:

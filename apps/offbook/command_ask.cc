@@ -27,6 +27,8 @@ struct AskFlags {
   std::string method;  // compresses the passages
   double passage_ratio = 2;
   std::filesystem::path compressor;  // weights of the corpus's method
+  std::string reading = "auto";
+  uint64_t shelf_bytes = store::kDefaultShelfBytes;
   bool explain = false;
   bool no_adapter = false;
   bool stats = false;
@@ -70,6 +72,8 @@ json as_json(const answer::AskStats& s) {
           {"reused_tokens", s.reused_tokens},
           {"attached_tokens", s.attached_tokens},
           {"computed_tokens", s.computed_tokens},
+          {"found_passages", s.found_passages},
+          {"read_passages", s.read_passages},
           {"raw_tokens", s.raw_tokens},
           {"slot_tokens", s.slot_tokens},
           {"generated_tokens", s.generated_tokens}};
@@ -87,6 +91,7 @@ class Asker {
     flags_.ask.retrieve.mode = retrieve::mode_named(flags.mode);
     use_adapter();
     use_slots();
+    use_passage_memory();
     flags_.ask.on_evidence = [this](const Citation& c) { show(c); };
     flags_.ask.on_text = [this](std::string_view text) {
       shell_.write_result(text);
@@ -111,6 +116,10 @@ class Asker {
     report(result);
     if (slots_) {
       slots_->store_made(shell_, flags_.corpus);
+    }
+    sentences_->store_made();
+    if (memory_) {
+      memory_->store_made();
     }
     OB_REQUIRE(result.reason != model::StopReason::cancelled, Cancelled,
                "stopped; the corpus is as it was");
@@ -145,6 +154,26 @@ class Asker {
       flags_.ask.passage_compression = {passages_.open->compressor.get(), writing_context(engines_),
                                         flags_.passage_ratio};
     }
+  }
+
+  // Passages read apart, and kept beside the corpus for the next question.
+  void use_passage_memory() {
+    if (flags_.shelf_bytes > 0) {
+      shelf_.emplace(store::shelf_of(open_.corpus, flags_.shelf_bytes));
+    }
+    sentences_.emplace(engines_.encoder(), engines_.encoder_fingerprint(),
+                       shelf_ ? &*shelf_ : nullptr);
+    flags_.ask.sentence_vectors = &*sentences_;
+    const bool is_gpu = engines_.device().is_gpu();
+    OB_REQUIRE(flags_.reading != "apart" || !is_gpu, Unsupported,
+               "--reading apart is for the CPU; on a GPU passages are read together");
+    // An adapter was trained and judged on passages that see each other.
+    if (flags_.reading == "together" || is_gpu || (flags_.reading == "auto" && adapter_)) {
+      return;
+    }
+    memory_.emplace(engines_.model().llama(), engines_.model().fingerprint(),
+                    engines_.decoder().ctx(), shelf_ ? &*shelf_ : nullptr);
+    flags_.ask.passage_memory = &*memory_;
   }
 
   void show(const Citation& c) {
@@ -186,11 +215,11 @@ class Asker {
   void say_stats(const answer::AskStats& s) const {
     shell_.say(
         "\nretrieve {:.0f} ms, quotes {:.0f} ms, prompt {:.0f} ms ({} tokens: {} reused, {} "
-        "attached, {} computed; {} of raw passages, {} of slots), answer {:.0f} ms ({} tokens, "
-        "{:.1f} tokens/s)",
+        "attached, {} computed; {} of raw passages, {} of slots; {} passages found stored, {} "
+        "read), answer {:.0f} ms ({} tokens, {:.1f} tokens/s)",
         1e3 * s.retrieve_seconds, 1e3 * s.quote_seconds, 1e3 * s.prompt_seconds, s.prompt_tokens,
         s.reused_tokens, s.attached_tokens, s.computed_tokens, s.raw_tokens, s.slot_tokens,
-        1e3 * s.generate_seconds, s.generated_tokens,
+        s.found_passages, s.read_passages, 1e3 * s.generate_seconds, s.generated_tokens,
         s.generate_seconds > 0 ? s.generated_tokens / s.generate_seconds : 0);
   }
 
@@ -233,6 +262,9 @@ class Asker {
   std::optional<model::LoraAdapter> adapter_;
   std::unique_ptr<OpenSlots> slots_;
   CompressorChoice passages_;
+  std::optional<store::Shelf> shelf_;
+  std::optional<answer::SentenceVectors> sentences_;
+  std::optional<answer::PassageMemory> memory_;
   const text::Tokenizer* tokenizer_ = &engines_.model().tokenizer();
   std::set<int> shown_;
 };
@@ -301,6 +333,21 @@ void add_ask_options(CLI::App* command, AskFlags& f) {
                       "selective_context, truncate, head_tail, random");
   command->add_option("--passage-ratio", f.passage_ratio, "of --method: tokens of source a token")
       ->check(CLI::Range(1.0, 64.0))
+      ->capture_default_str();
+  command
+      ->add_option(
+          "--reading", f.reading,
+          "passages apart (each behind the prompt's beginning alone: their keys and values "
+          "are kept for the next question), together, or auto (apart on the CPU without an "
+          "adapter)")
+      ->check(CLI::IsMember({"auto", "apart", "together"}))
+      ->capture_default_str();
+  command
+      ->add_option(
+          "--shelf", f.shelf_bytes,
+          "bytes on disk for what is kept of passages (keys, values, vectors of sentences), as "
+          "512MiB; 0: none")
+      ->transform(CLI::AsSizeValue(false))
       ->capture_default_str();
   command->add_option("--max-tokens", a.max_answer_tokens, "longest answer, in tokens")
       ->check(CLI::Range(1, 1 << 16))

@@ -99,6 +99,7 @@ class Machine {
         model_(real_file_system(), bars::model_directory() / "smollm2-135m-instruct", pool_,
                {.backend = backend_}),
         decoder_(model_.make_decoder(pool_, 12'288)),
+        memory_(model_.llama(), model_.fingerprint(), decoder_.ctx(), nullptr),
         counter_(model_.tokenizer(), encoder_.tokenizer()) {}
 
   // Share of questions whose first cited passage holds the answer; prints the rest.
@@ -141,7 +142,9 @@ class Machine {
     int cited = 0, wrong = 0, quoted = 0, answered = 0, supported = 0, found = 0, right = 0;
     double f1 = 0;
     for (const Question& q : set.questions) {
-      const answer::AskResult r = answerer.ask(q.text, {});
+      answer::AskOptions ask;
+      ask.passage_memory = options.together ? nullptr : &memory_;
+      const answer::AskResult r = answerer.ask(q.text, ask);
       const Passage& other = all[random.below(all.size())];
       std::string passage, quote;
       if (!r.answer.citations.empty()) {
@@ -191,6 +194,7 @@ class Machine {
   std::string fingerprint_;
   model::LanguageModel model_;
   model::Decoder decoder_;
+  answer::PassageMemory memory_;
   ingest::TokenizerCounter counter_;
 };
 

@@ -38,12 +38,22 @@ std::string heading_of(const FocusText& text) {
   return heading;
 }
 
-std::string passages_text(const std::vector<FocusText>& focus, const Wording& wording) {
-  std::string text = fmt::format("{}\n\n", wording.passages);
+struct PassagesText {
+  std::string text;
+  // Ends of the words before the passages, and of each passage; documents of the latter.
+  std::vector<size_t> ends;
+  std::vector<int64_t> documents;
+};
+
+PassagesText passages_text(const std::vector<FocusText>& focus, const Wording& wording) {
+  PassagesText out{.text = fmt::format("{}\n\n", wording.passages)};
+  out.ends.push_back(out.text.size());
   for (auto t = focus.rbegin(); t != focus.rend(); ++t) {  // the best next to the question
-    text += fmt::format("[{}]\n{}\n\n", heading_of(*t), t->text);
+    out.text += fmt::format("[{}]\n{}\n\n", heading_of(*t), t->text);
+    out.ends.push_back(out.text.size());
+    out.documents.push_back(t->document);
   }
-  return text;
+  return out;
 }
 
 // Passages for `ratio` times the budget, each with what the method keeps of it in place of its
@@ -109,7 +119,8 @@ Answerer::Answerer(retrieve::Retriever& retriever, const model::LanguageModel& m
                    model::Decoder& decoder)
     : retriever_(retriever), model_(model), decoder_(decoder), runner_(decoder) {}
 
-// The messages as one list of tokens, cut where the passages end, so that people see the parts.
+// The messages as one list of tokens, cut where the passages end, so that people see the parts; and
+// at each passage where they are read apart.
 Prompt Answerer::render(const Job& job) const {
   const Wording& wording = job.options.wording;
   std::vector<text::ChatMessage> messages{{"system", wording.system, {}}};
@@ -121,13 +132,22 @@ Prompt Answerer::render(const Job& job) const {
          {}});
     messages.push_back({"assistant", shot.answer, {}});
   }
+  const PassagesText passages = passages_text(job.conversation.focus, wording);
+  const bool is_apart = job.options.passage_memory != nullptr &&
+                        job.options.passage_compression.compressor == nullptr &&
+                        !passages.documents.empty();
+  std::vector<size_t> cuts{0};
+  if (is_apart) {
+    cuts.insert(cuts.end(), passages.ends.begin(), passages.ends.end());
+  } else {
+    cuts.push_back(passages.text.size());
+  }
   bool has_passages = false;
-  const std::string passages = passages_text(job.conversation.focus, wording);
   const auto add_user = [&](const std::string& question, const std::string& evidence) {
     const std::string asked =
         fmt::format("{}{}\nQuestion: {}", evidence, wording.instruction, question);
     if (!std::exchange(has_passages, true)) {
-      messages.push_back({"user", passages + asked, {0, passages.size()}});
+      messages.push_back({"user", passages.text + asked, cuts});
     } else {
       messages.push_back({"user", asked, {}});
     }
@@ -148,7 +168,12 @@ Prompt Answerer::render(const Job& job) const {
   const Prompt& slots = job.conversation.slots.parts;
   prompt.insert(prompt.end(), slots.begin(), slots.end());
   prompt.push_back(part("passages", chat.cuts[0], chat.cuts[1]));
-  prompt.push_back(part("question", chat.cuts[1], chat.ids.size()));
+  for (size_t i = 2; i < cuts.size(); ++i) {
+    prompt.push_back(part("passage", chat.cuts[i - 1], chat.cuts[i]));
+    prompt.back().reading = Reading::apart;
+    prompt.back().document = passages.documents[i - 2];
+  }
+  prompt.push_back(part("question", chat.cuts.back(), chat.ids.size()));
   return prompt;
 }
 
@@ -259,7 +284,15 @@ void Answerer::generate(Job& job) {
       is_reader ? options.slot_source->reader_adapter() : options.adapter;
   const std::string adapter_id =
       is_reader ? options.slot_source->recipe().weights_hash : options.adapter_id;
+  runner_.set_memory(options.passage_memory);
+  const auto counts = [&] {
+    return options.passage_memory != nullptr ? options.passage_memory->counts()
+                                             : PassageMemory::Counts{};
+  };
+  const PassageMemory::Counts before = counts();
   PromptRun run = runner_.run(result.prompt, adapter, adapter_id);
+  result.stats.found_passages = counts().found - before.found;
+  result.stats.read_passages = counts().computed - before.computed;
   result.stats.prompt_seconds = watch.lap();
   result.stats.prompt_tokens = prompt_length(result.prompt);
   result.stats.reused_tokens = run.reused_tokens;
@@ -336,8 +369,11 @@ AskResult Answerer::ask(const std::string& question, Conversation& conversation,
     result.answer.support = Answer::Support::not_in_documents;
     return result;
   }
-  const QuoteFinder finder(retriever_.corpus(), &retriever_.encoder(), question, result.retrieval,
-                           options.quotes);
+  SentenceVectors made_here(retriever_.encoder(), "", nullptr);
+  const QuoteFinder finder(
+      retriever_.corpus(),
+      options.sentence_vectors != nullptr ? options.sentence_vectors : &made_here, question,
+      result.retrieval, options.quotes);
   if (options.slots.use != SlotUse::only) {  // raw sentences beside the slots would answer for them
     job.evidence = finder.best("", static_cast<size_t>(options.evidence_sentences));
   }

@@ -48,6 +48,12 @@ struct AskOptions {
   SlotSource* slot_source = nullptr;  // null: no slots
   SlotOptions slots;
   PassageCompression passage_compression;
+  // Where raw passages are read apart, each behind the prompt's beginning alone, so that their keys
+  // and values serve every prompt; null: each sees those before it. Not with a compression by the
+  // question, whose passages come up once.
+  PassageMemory* passage_memory = nullptr;
+  // Vectors of sentences, kept between questions; null: the encoder makes them each time.
+  SentenceVectors* sentence_vectors = nullptr;
   QuoteOptions quotes;
   Wording wording;
   model::SamplingOptions sampling;
@@ -75,9 +81,11 @@ struct AskOptions {
 
 struct AskStats {
   double retrieve_seconds = 0, prompt_seconds = 0, generate_seconds = 0, quote_seconds = 0;
-  // prompt = reused + attached (slots, as they were stored) + computed.
+  // prompt = reused + attached (slots and passages read apart) + computed.
   int prompt_tokens = 0, reused_tokens = 0, attached_tokens = 0, computed_tokens = 0;
   int generated_tokens = 0;
+  // Of the attached: passages that the memory held, and that it had to read first.
+  int found_passages = 0, read_passages = 0;
   // Of the prompt: raw passages (as they are, or what was kept of them) and slots.
   int raw_tokens = 0, slot_tokens = 0;
 };

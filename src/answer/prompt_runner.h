@@ -5,9 +5,14 @@
 #include <string>
 #include <vector>
 
+#include "src/answer/passage_memory.h"
 #include "src/model/decoder.h"
 
 namespace offbook::answer {
+
+// Whether the tokens of a part see all that stands before them, or only the prompt's beginning: the
+// tokens in front of the first such part. The latter needs a PassageMemory.
+enum class Reading : uint8_t { in_place, apart };
 
 // A stretch of a prompt. Exactly one of tokens, soft_tokens and kv is set.
 struct PromptPart {
@@ -17,6 +22,8 @@ struct PromptPart {
   Tensor kv;           // [layer, 2, n, kv_head, head_dim], keys before RoPE
   // Names the content of soft_tokens or kv (the artefact's id): equal keys, equal content.
   std::string key;
+  Reading reading = Reading::in_place;  // of tokens
+  int64_t document = 0;                 // that a part read apart is of
 
   int32_t length() const;
 };
@@ -36,14 +43,19 @@ struct PromptRun {
 
 // Remembers the key/value pages of the last prompts and answers. A new prompt takes over the
 // longest beginning that one of them shares with it (to the token, and to the whole part for soft
-// tokens and KV prefixes) and computes the rest. Not thread-safe; the decoder must outlive it.
+// tokens, KV prefixes and passages that are read apart) and computes the rest. Not thread-safe; the
+// decoder must outlive it.
 class PromptRunner {
  public:
   explicit PromptRunner(model::Decoder& decoder, size_t kept_prompts = 4)
       : decoder_(decoder), kept_prompts_(kept_prompts) {}
 
+  // Where parts that are read apart come from, from now on; must outlive the runs.
+  void set_memory(PassageMemory* memory) { memory_ = memory; }
+
   // At least one token at the end of the prompt is always computed, for its logits. The last part
-  // must be tokens. Errors of Decoder::append; remembered prompts give way when the cache is full.
+  // must be tokens that are read in place. InvalidArgument for parts read apart without a memory.
+  // Errors of Decoder::append; remembered prompts give way when the cache is full.
   PromptRun run(const Prompt& prompt, const model::LoraAdapter* adapter,
                 const std::string& adapter_id);
 
@@ -57,8 +69,13 @@ class PromptRunner {
     model::Sequence sequence;
   };
   void make_room(int32_t tokens);
+  // The keys and values of all parts but tokens read in place, by part; undefined elsewhere. Parts
+  // in front of `reused` positions are left out.
+  std::vector<Tensor> attachments(const Prompt& prompt, int32_t reused,
+                                  const PassageMemory::Reader& reader);
 
   model::Decoder& decoder_;
+  PassageMemory* memory_ = nullptr;
   size_t kept_prompts_;
   std::deque<Kept> kept_;  // oldest first
 };

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "src/base/error.h"
+#include "src/base/file_system_memory.h"
 #include "src/base/random.h"
 
 namespace offbook::answer {
@@ -163,6 +164,102 @@ TEST_F(PromptRunnerTest, OldPromptsGiveWayWhenTheCacheIsFull) {
 
 TEST_F(PromptRunnerTest, APromptEndsWithTokens) {
   EXPECT_THROW(runner_.run({}, nullptr, ""), Error);
+}
+
+// Parts of a prompt with passages that are read apart.
+Prompt apart_prompt(const std::vector<std::vector<int32_t>>& passages) {
+  Prompt prompt{{.name = "system", .tokens = {1, 2, 3}}};
+  for (const auto& tokens : passages) {
+    prompt.push_back(
+        {.name = "passage", .tokens = tokens, .reading = Reading::apart, .document = 4});
+  }
+  prompt.push_back({.name = "question", .tokens = {9, 8}});
+  return prompt;
+}
+
+class PassageMemoryTest : public PromptRunnerTest {
+ protected:
+  store::Shelf shelf() { return {fs_, "/shelf", 1 << 20}; }
+  struct Outcome {
+    std::vector<float> logits;
+    PassageMemory::Counts counts;
+  };
+  // In a process of its own.
+  Outcome ask(const Prompt& prompt, store::Shelf* shelf) {
+    model::Decoder decoder(pool_, llama_, options(512));
+    PromptRunner runner(decoder);
+    PassageMemory memory(llama_, kFingerprint, decoder.ctx(), shelf);
+    runner.set_memory(&memory);
+    Outcome out{.logits = logits_of(prompt, runner, nullptr)};
+    memory.store_made();
+    out.counts = memory.counts();
+    return out;
+  }
+  const Fingerprint kFingerprint{std::string(32, 'a'), std::string(32, 'b')};
+  MemoryFileSystem fs_;
+};
+
+double distance(const std::vector<float>& a, const std::vector<float>& b) {
+  double error = 0, all = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    error += (a[i] - b[i]) * (a[i] - b[i]);
+    all += a[i] * a[i];
+  }
+  return error / all;
+}
+
+TEST_F(PassageMemoryTest, OnePassageIsReadAsInPlace) {
+  const Prompt apart = apart_prompt({{4, 5, 6, 7, 11, 12}});
+  Prompt in_place = apart;
+  in_place[1].reading = Reading::in_place;
+  // What differs is 8 bits of keys and values, and bf16 of the beginning's.
+  EXPECT_LT(distance(ask(apart, nullptr).logits, fresh_logits(in_place)), 1e-3);
+}
+
+TEST_F(PassageMemoryTest, AnswersDoNotDependOnWhatTheShelfHolds) {
+  store::Shelf kept = shelf();
+  const Prompt prompt = apart_prompt({{4, 5, 6, 7}, {10, 11, 12}});
+  const Outcome without = ask(prompt, nullptr);
+  const Outcome first = ask(prompt, &kept);
+  const Outcome second = ask(prompt, &kept);
+  EXPECT_EQ(without.logits, first.logits);
+  EXPECT_EQ(first.logits, second.logits);
+  EXPECT_EQ(first.counts.computed_tokens, 7);
+  EXPECT_EQ(second.counts.found_tokens, 7);
+  EXPECT_EQ(second.counts.computed, 0);
+}
+
+TEST_F(PassageMemoryTest, APassageServesOtherPrompts) {
+  store::Shelf kept = shelf();
+  ask(apart_prompt({{4, 5, 6, 7}, {10, 11, 12}}), &kept);
+  const Prompt other = apart_prompt({{10, 11, 12}, {20, 21}, {4, 5, 6, 7}});
+  const Outcome found = ask(other, &kept);
+  EXPECT_EQ(found.counts.found, 2);
+  EXPECT_EQ(found.counts.computed, 1);
+  EXPECT_EQ(found.logits, ask(other, nullptr).logits);
+}
+
+TEST_F(PassageMemoryTest, AnotherBeginningIsAnotherPassage) {
+  store::Shelf kept = shelf();
+  Prompt prompt = apart_prompt({{4, 5, 6, 7}});
+  ask(prompt, &kept);
+  prompt[0].tokens = {1, 2, 30};
+  EXPECT_EQ(ask(prompt, &kept).counts.computed, 1);
+}
+
+TEST_F(PassageMemoryTest, RunnerTakesOverWholePassagesOnly) {
+  PassageMemory memory(llama_, kFingerprint, decoder_.ctx(), nullptr);
+  runner_.set_memory(&memory);
+  logits_of(apart_prompt({{4, 5, 6, 7}, {10, 11, 12}}), runner_, nullptr);
+  int32_t reused = 0;
+  const Prompt other = apart_prompt({{4, 5, 6, 7}, {10, 11, 13}});
+  const auto logits = logits_of(other, runner_, &reused);
+  EXPECT_EQ(reused, 7);
+  EXPECT_LT(distance(logits, ask(other, nullptr).logits), 1e-6);
+}
+
+TEST_F(PassageMemoryTest, WithoutAMemoryIsRefused) {
+  EXPECT_THROW(runner_.run(apart_prompt({{4, 5}}), nullptr, ""), Error);
 }
 
 }  // namespace

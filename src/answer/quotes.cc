@@ -33,7 +33,7 @@ ByteSpan shortened(std::string_view text, ByteSpan span, size_t most) {
 
 }  // namespace
 
-QuoteFinder::QuoteFinder(store::Corpus& corpus, model::SentenceEncoder* encoder,
+QuoteFinder::QuoteFinder(store::Corpus& corpus, SentenceVectors* vectors,
                          const std::string& question, const retrieve::Retrieval& retrieval,
                          const QuoteOptions& options)
     : cutter_(corpus.db()), options_(options), question_(words_of(question)) {
@@ -46,9 +46,10 @@ QuoteFinder::QuoteFinder(store::Corpus& corpus, model::SentenceEncoder* encoder,
       ++counts_[word];
     }
   }
-  if (encoder != nullptr && !retrieval.query_vector.empty()) {
-    embed(*encoder, retrieval.query_vector);
+  if (vectors != nullptr && !retrieval.query_vector.empty()) {
+    embed(*vectors, retrieval.query_vector);
   }
+  sentences_.clear();  // the retrieval may go
 }
 
 QuoteFinder::Words QuoteFinder::words_of(std::string_view text) const {
@@ -56,6 +57,7 @@ QuoteFinder::Words QuoteFinder::words_of(std::string_view text) const {
 }
 
 void QuoteFinder::add_passage(const retrieve::RankedPassage& ranked, int rank) {
+  sentences_.push_back({.document = store::document_of(ranked.passage.id)});
   for (const ByteSpan paragraph : ingest::split_paragraphs(ranked.passage.text)) {
     const std::string_view text = std::string_view(ranked.passage.text)
                                       .substr(paragraph.begin, paragraph.end - paragraph.begin);
@@ -71,10 +73,15 @@ void QuoteFinder::add_sentence(const retrieve::RankedPassage& ranked, int rank,
   const ByteSpan part = shortened(passage.text, in_passage, options_.max_bytes);
   const ByteSpan span{passage.span.begin + part.begin, passage.span.begin + part.end};
   const int64_t document = store::document_of(passage.id);
+  if (part.begin == part.end) {
+    return;
+  }
+  PassageSentences& all = sentences_.back();
+  all.texts.push_back(std::string_view(passage.text).substr(part.begin, part.end - part.begin));
   const bool is_known = std::any_of(candidates_.begin(), candidates_.end(), [&](const auto& c) {
     return c.quote.document == document && c.quote.span == span;  // of an overlap
   });
-  if (is_known || part.begin == part.end) {
+  if (is_known) {
     return;
   }
   Candidate c{.quote = {.document = document,
@@ -84,27 +91,23 @@ void QuoteFinder::add_sentence(const retrieve::RankedPassage& ranked, int rank,
                         .page = passage.page,
                         .span = span,
                         .text = passage.text.substr(part.begin, part.end - part.begin),
-                        .rank = rank}};
+                        .rank = rank},
+              .passage = sentences_.size() - 1,
+              .sentence = std::ssize(all.texts) - 1};
   c.words = words_of(c.quote.text);
   candidates_.push_back(std::move(c));
 }
 
-void QuoteFinder::embed(model::SentenceEncoder& encoder, const std::vector<float>& query) {
-  std::vector<std::string_view> texts;
-  for (const Candidate& c : candidates_) {
-    texts.push_back(c.quote.text);
-  }
-  if (texts.empty()) {
-    return;
-  }
-  const Tensor vectors = encoder.encode(texts);
-  for (size_t i = 0; i < candidates_.size(); ++i) {
-    const float* row = vectors.data<float>() + static_cast<int64_t>(i) * vectors.dim(1);
+void QuoteFinder::embed(SentenceVectors& vectors, const std::vector<float>& query) {
+  const std::vector<Tensor> rows = vectors.of(sentences_);
+  for (Candidate& c : candidates_) {
+    const Tensor& of_passage = rows[c.passage];
+    const float* row = of_passage.data<float>() + c.sentence * of_passage.dim(1);
     double sum = 0;
     for (size_t k = 0; k < query.size(); ++k) {
       sum += static_cast<double>(row[k]) * query[k];
     }
-    candidates_[i].quote.cosine = sum;
+    c.quote.cosine = sum;
   }
 }
 

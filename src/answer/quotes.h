@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "src/answer/focus.h"
+#include "src/answer/sentence_vectors.h"
 #include "src/records/context.h"
 #include "src/retrieve/retriever.h"
 
@@ -37,11 +38,11 @@ struct QuoteOptions {
 
 // The candidates of one question. Words are compared as the full-text index compares them (folded
 // and stemmed), weighted by how few of the candidates hold them. Keeps a reference to the corpus;
-// not thread-safe. Without an encoder words alone decide. Cost: one encoder pass over the
-// sentences.
+// not thread-safe. Without vectors words alone decide. Cost: one encoder pass over the sentences
+// whose vectors are not kept.
 class QuoteFinder {
  public:
-  QuoteFinder(store::Corpus& corpus, model::SentenceEncoder* encoder, const std::string& question,
+  QuoteFinder(store::Corpus& corpus, SentenceVectors* vectors, const std::string& question,
               const retrieve::Retrieval& retrieval, const QuoteOptions& options);
 
   // Best first, by the question alone while `answer` is empty; at most `count`, of different
@@ -56,18 +57,21 @@ class QuoteFinder {
   using Words = std::vector<std::string>;
   struct Candidate {
     Quote quote;
-    Words words;  // sorted, once each
+    Words words;           // sorted, once each
+    size_t passage = 0;    // of those looked at, from 0
+    int64_t sentence = 0;  // of the passage
   };
   Words words_of(std::string_view text) const;
   void add_passage(const retrieve::RankedPassage& ranked, int rank);
   void add_sentence(const retrieve::RankedPassage& ranked, int rank, ByteSpan in_passage);
-  void embed(model::SentenceEncoder& encoder, const std::vector<float>& query);
+  void embed(SentenceVectors& vectors, const std::vector<float>& query);
   double weight(const std::string& word) const;
   double share(const Words& wanted, const Words& there) const;
 
   store::WordCutter cutter_;
   QuoteOptions options_;
   Words question_;
+  std::vector<PassageSentences> sentences_;  // of each passage looked at; texts are the retrieval's
   std::vector<Candidate> candidates_;
   std::unordered_map<std::string, int> counts_;
 };

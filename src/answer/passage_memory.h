@@ -1,5 +1,5 @@
 // Raw passages as keys and values that do not depend on what stands around them, so that any prompt
-// can take them over. docs/decisions/0011-passages-are-read-apart.md.
+// can take them over. docs/decisions/0012-passages-are-read-apart.md.
 #pragma once
 #include <span>
 #include <string>

@@ -27,7 +27,7 @@ struct AskFlags {
   std::string method;  // compresses the passages
   double passage_ratio = 2;
   std::filesystem::path compressor;  // weights of the corpus's method
-  std::string reading = "auto";
+  std::string reading = "together";
   uint64_t shelf_bytes = store::kDefaultShelfBytes;
   bool explain = false;
   bool no_adapter = false;
@@ -164,13 +164,11 @@ class Asker {
     sentences_.emplace(engines_.encoder(), engines_.encoder_fingerprint(),
                        shelf_ ? &*shelf_ : nullptr);
     flags_.ask.sentence_vectors = &*sentences_;
-    const bool is_gpu = engines_.device().is_gpu();
-    OB_REQUIRE(flags_.reading != "apart" || !is_gpu, Unsupported,
-               "--reading apart is for the CPU; on a GPU passages are read together");
-    // An adapter was trained and judged on passages that see each other.
-    if (flags_.reading == "together" || is_gpu || (flags_.reading == "auto" && adapter_)) {
+    if (flags_.reading == "together") {
       return;
     }
+    OB_REQUIRE(!engines_.device().is_gpu(), Unsupported,
+               "--reading apart is for the CPU; on a GPU passages are read together");
     memory_.emplace(engines_.model().llama(), engines_.model().fingerprint(),
                     engines_.decoder().ctx(), shelf_ ? &*shelf_ : nullptr);
     flags_.ask.passage_memory = &*memory_;
@@ -337,10 +335,9 @@ void add_ask_options(CLI::App* command, AskFlags& f) {
   command
       ->add_option(
           "--reading", f.reading,
-          "passages apart (each behind the prompt's beginning alone: their keys and values "
-          "are kept for the next question), together, or auto (apart on the CPU without an "
-          "adapter)")
-      ->check(CLI::IsMember({"auto", "apart", "together"}))
+          "passages together, or apart: each behind the prompt's beginning alone, so that its keys "
+          "and values are kept for the next question; sooner answers, on the CPU")
+      ->check(CLI::IsMember({"together", "apart"}))
       ->capture_default_str();
   command
       ->add_option(

@@ -86,7 +86,8 @@ class Corpus:
         """Seconds to the first token, passages found and read, resident KiB."""
         budget = ["--shelf", "0"] if self.args.sabotage else []
         began = time.perf_counter()
-        process = subprocess.Popen(self.command("ask", "latency", question, "--stats", "--max-tokens", "4", *budget),
+        process = subprocess.Popen(self.command("ask", "latency", question, "--stats", "--max-tokens", "4",
+                                                "--reading", "apart", *budget),
                                    stdout=subprocess.PIPE)
         text, first = b"", None
         while chunk := os.read(process.stdout.fileno(), 65536):

@@ -16,7 +16,7 @@ enum Exit : int { kHolds = 0, kShort = 1, kNeedsGpu = 3, kMissing = 4 };
 struct Options {
   bool quick = false;     // a smaller sample, the same figure
   bool sabotage = false;  // run on a product broken on purpose: must fall short
-  bool together = false;  // bars of answers: passages read together, not apart
+  bool apart = false;     // bars of answers: passages read apart, not together
   std::vector<std::string>
       names;  // arguments that are no options: parts of a bar, where it has some
 
@@ -32,7 +32,7 @@ inline Options parse(int argc, char** argv) {
     const std::string_view argument = argv[i];
     o.quick = o.quick || argument == "--quick";
     o.sabotage = o.sabotage || argument == "--sabotage";
-    o.together = o.together || argument == "--together";
+    o.apart = o.apart || argument == "--apart";
     if (!argument.starts_with("--")) {
       o.names.emplace_back(argument);
     }

@@ -2,7 +2,8 @@
 // pooled corpus a set, and the questions of examples/. The passage cited first holds the gold
 // answer in ≥ 70% / 60% / 80%; another passage of the corpus in its place in ≤ 10%; of the
 // examples' answers ≥ 60% hold the expected phrase. Sabotaged, the wrong passage is cited.
-// usage: bar_citations [--quick] [--sabotage] [examples] [squad] [covidqa]
+// --apart: passages read apart (`ask --reading apart`).
+// usage: bar_citations [--quick] [--sabotage] [--apart] [examples] [squad] [covidqa]
 #include "bench/bars/bar.h"
 #include "bench/bars/pooled.h"
 #include "bench/bars/records.h"
@@ -143,7 +144,7 @@ class Machine {
     double f1 = 0;
     for (const Question& q : set.questions) {
       answer::AskOptions ask;
-      ask.passage_memory = options.together ? nullptr : &memory_;
+      ask.passage_memory = options.apart ? &memory_ : nullptr;
       const answer::AskResult r = answerer.ask(q.text, ask);
       const Passage& other = all[random.below(all.size())];
       std::string passage, quote;

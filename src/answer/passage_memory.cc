@@ -1,5 +1,7 @@
 #include "src/answer/passage_memory.h"
 
+#include <utility>
+
 #include "src/base/error.h"
 #include "src/ops/registry.h"
 #include "src/store/hash.h"
@@ -203,14 +205,9 @@ std::vector<Tensor> PassageMemory::passages(std::span<const int32_t> beginning,
 }
 
 void PassageMemory::store_made() {
-  if (made_.empty()) {
-    return;
+  if (shelf_ != nullptr) {
+    shelf_->put_all(std::exchange(made_, {}));
   }
-  for (const Made& made : made_) {
-    shelf_->put(made.place, made.artefact);
-  }
-  made_.clear();
-  shelf_->enforce_budget();
 }
 
 }  // namespace offbook::answer

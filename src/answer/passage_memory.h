@@ -53,10 +53,6 @@ class PassageMemory {
   static constexpr int32_t kPassTokens = 512;
 
  private:
-  struct Made {
-    store::ShelfPlace place;
-    store::Artefact artefact;
-  };
   std::vector<Tensor> compute(const Tensor& beginning,
                               std::span<const std::span<const int32_t>> texts,
                               const model::LoraAdapter* adapter);
@@ -72,7 +68,7 @@ class PassageMemory {
   backend::Arena arena_;
   backend::ExecutionContext ctx_;
   store::Shelf* shelf_;
-  std::vector<Made> made_;
+  std::vector<store::Shelf::Item> made_;
   std::string last_key_;  // of the beginning asked for last
   Tensor last_;
   Counts counts_;

@@ -1,6 +1,7 @@
 #include "src/answer/sentence_vectors.h"
 
 #include <numeric>
+#include <utility>
 
 #include "src/store/context_artefact.h"
 #include "src/store/hash.h"
@@ -63,14 +64,9 @@ std::vector<Tensor> SentenceVectors::of(std::span<const PassageSentences> passag
 }
 
 void SentenceVectors::store_made() {
-  if (made_.empty()) {
-    return;
+  if (shelf_ != nullptr) {
+    shelf_->put_all(std::exchange(made_, {}));
   }
-  for (const Made& made : made_) {
-    shelf_->put(made.place, made.artefact);
-  }
-  made_.clear();
-  shelf_->enforce_budget();
 }
 
 }  // namespace offbook::answer

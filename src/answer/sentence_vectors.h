@@ -31,16 +31,12 @@ class SentenceVectors {
   void store_made();
 
  private:
-  struct Made {
-    store::ShelfPlace place;
-    store::Artefact artefact;
-  };
   std::string key_of(const PassageSentences& passage) const;
 
   model::SentenceEncoder& encoder_;
   std::string fingerprint_;
   store::Shelf* shelf_;
-  std::vector<Made> made_;
+  std::vector<store::Shelf::Item> made_;
 };
 
 }  // namespace offbook::answer

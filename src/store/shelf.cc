@@ -106,6 +106,16 @@ void Shelf::remove(const Entry& entry) {
   }
 }
 
+void Shelf::put_all(const std::vector<Item>& items) {
+  if (items.empty()) {
+    return;
+  }
+  for (const Item& item : items) {
+    put(item.place, item.artefact);
+  }
+  enforce_budget();
+}
+
 uint64_t Shelf::enforce_budget() {
   std::vector<Entry> all = entries();
   uint64_t kept = 0;

@@ -31,6 +31,12 @@ class Shelf {
   std::optional<Artefact> get(const ShelfPlace& place, ArtefactKind kind) const;
   // False when the disk does not take it: then it is computed again next time.
   bool put(const ShelfPlace& place, const Artefact& artefact);
+  struct Item {
+    ShelfPlace place;
+    Artefact artefact;
+  };
+  // Puts all, as far as the disk takes them, and keeps within the budget. Nothing to do for none.
+  void put_all(const std::vector<Item>& items);
 
   // Removes what was put longest ago until at most max_bytes are kept. Returns bytes removed.
   uint64_t enforce_budget();

@@ -286,21 +286,20 @@ double batch_decode_rate(const Bench& bench, int rows, int64_t kept, int adapter
   return 1e3 * rows / median(times);
 }
 
-TrainingRate lora_rate(const Bench& bench, int batch, const Kept& kept, int steps) {
-  constexpr int32_t kLength = 4096;
+TrainingRate lora_rate(const Bench& bench, int batch, const Kept& kept, int steps, int32_t length) {
   const backend::ExecutionContext ctx = bench.ctx();
   model::LoraAdapter adapter =
       model::on_device(ctx, model::make_lora_adapter(bench.model.config(), {}));
   std::vector<train::TrainingSequence> sequences;
   for (uint64_t i = 0; i < 16; ++i) {
-    sequences.push_back({.tokens = random_tokens(bench.model.config(), kLength, i)});
+    sequences.push_back({.tokens = random_tokens(bench.model.config(), length, i)});
   }
   train::LoraTask task(ctx, bench.model, adapter, std::move(sequences), {},
-                       {.micro_batch_tokens = batch * kLength,
+                       {.micro_batch_tokens = batch * length,
                         .checkpointing = kept.checkpointing,
                         .activations = ctx.activations(),
                         .kept_bytes = kept.bytes});
-  const double rate = batch * kLength / step_seconds(ctx, task, 1, steps);
+  const double rate = batch * length / step_seconds(ctx, task, 1, steps);
   return {rate, peak_gib(bench), name_of(kept.checkpointing)};
 }
 

@@ -54,9 +54,10 @@ struct Kept {
   int64_t bytes = 0;  // with per_layer: of layers that keep their activations all the same
 };
 
-// A LoRA of rank 8 on q, k, v, o: `batch` sequences of 4,096 tokens, all of them targets, a step.
-// The median step, as for all training here.
-TrainingRate lora_rate(const Bench& bench, int batch, const Kept& kept, int steps);
+// A LoRA of rank 8 on q, k, v, o: `batch` sequences of `length` tokens, all of them targets, a
+// step. The median step, as for all training here.
+TrainingRate lora_rate(const Bench& bench, int batch, const Kept& kept, int steps,
+                       int32_t length = 4096);
 
 // The beacon of the pre-study: rank 64 on all matrices, 16 windows a step of 1,975 tokens written
 // on average, 512 read and four spans of 128 recalled; written and read tokens count.

@@ -3,6 +3,7 @@
 #include "src/compress/beacon/weights.h"
 #include "src/compress/packed_factors.h"
 #include "src/compress/passes.h"
+#include "src/model/lora_init.h"
 
 namespace offbook::compress {
 namespace {
@@ -31,7 +32,11 @@ BeaconWeights first_weights(const backend::ExecutionContext& ctx, FileSystem& fs
     const CompressorWeights file = load_weights(fs, o.from, base.fingerprint);
     OB_REQUIRE(file.method == "beacon", InvalidArgument, "{}: weights of the method {}, no beacon",
                o.from.string(), printable(file.method));
-    return take_beacon(file, base.llama.config());
+    BeaconWeights weights = take_beacon(file, base.llama.config());
+    if (o.steps > 0 && o.rank > weights.lora.rank) {
+      weights.lora = model::widened(weights.lora, o.rank, o.seed);
+    }
+    return weights;
   }
   BeaconInit init;
   init.ratios = mix.ratios;

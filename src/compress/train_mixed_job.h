@@ -22,7 +22,7 @@ struct MixedJobOptions {
   int64_t steps = 400;       // 0: `from` is measured and written as it is
   int32_t accumulation = 1;  // batches a step
   float lr = 1e-3f;
-  int64_t rank = 32;        // of the writer's adapter, on all matrices
+  int64_t rank = 32;  // of the writer's adapter, on all matrices; that of `from` is widened to it
   int64_t reader_rank = 0;  // of the reader's, on q, k, v, o; 0: the base reads
   uint64_t seed = 0;
   bool saves_memory = false;

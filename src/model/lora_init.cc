@@ -1,10 +1,24 @@
 #include "src/model/lora_init.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "src/base/random.h"
 
 namespace offbook::model {
+namespace {
+
+// a [rank, in], normal with variance 1/in.
+Tensor random_factor(int64_t rank, int64_t in, Random& random) {
+  Tensor a = Tensor::empty(Dtype::f32, {rank, in});
+  const double deviation = 1.0 / std::sqrt(static_cast<double>(in));
+  for (int64_t i = 0; i < a.numel(); ++i) {
+    a.data<float>()[i] = static_cast<float>(deviation * random.normal());
+  }
+  return a;
+}
+
+}  // namespace
 
 LoraAdapter make_lora_adapter(const ModelConfig& config, const LoraOptions& options) {
   OB_REQUIRE(options.rank >= 1, InvalidArgument, "an adapter's rank is at least 1, not {}", options.rank);
@@ -16,15 +30,38 @@ LoraAdapter make_lora_adapter(const ModelConfig& config, const LoraOptions& opti
     for (const LoraTarget target : options.targets) {
       const Shape shape = target_shape(config, target);
       LoraPair& pair = adapter.pair(layer, target);
-      pair.a = Tensor::empty(Dtype::f32, {options.rank, shape[1]});
+      pair.a = random_factor(options.rank, shape[1], random);
       pair.b = Tensor::zeros(Dtype::f32, {shape[0], options.rank});
-      const double deviation = 1.0 / std::sqrt(static_cast<double>(shape[1]));
-      for (int64_t i = 0; i < pair.a.numel(); ++i) {
-        pair.a.data<float>()[i] = static_cast<float>(deviation * random.normal());
-      }
     }
   }
   return adapter;
+}
+
+LoraAdapter widened(const LoraAdapter& adapter, int64_t rank, uint64_t seed) {
+  OB_REQUIRE(rank >= adapter.rank, InvalidArgument,
+             "an adapter of rank {} cannot be narrowed to {}", adapter.rank, rank);
+  LoraAdapter out = adapter;
+  out.rank = rank;
+  out.alpha = adapter.scale() * static_cast<float>(rank);
+  Random random(seed);
+  for (auto& layer : out.layers) {
+    for (LoraPair& pair : layer) {
+      if (!pair.a.defined()) {
+        continue;
+      }
+      const LoraPair old = pair;
+      const int64_t in = old.a.shape()[1];
+      const int64_t rows = old.b.shape()[0];
+      pair.a = random_factor(rank, in, random);
+      std::copy_n(old.a.data<float>(), old.a.numel(), pair.a.data<float>());
+      pair.b = Tensor::zeros(Dtype::f32, {rows, rank});
+      for (int64_t r = 0; r < rows; ++r) {
+        std::copy_n(old.b.data<float>() + r * adapter.rank, adapter.rank,
+                    pair.b.data<float>() + r * rank);
+      }
+    }
+  }
+  return out;
 }
 
 }  // namespace offbook::model

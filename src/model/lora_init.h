@@ -17,4 +17,9 @@ struct LoraOptions {
 // same bits for the same seed everywhere. InvalidArgument for a rank below 1 or no targets.
 LoraAdapter make_lora_adapter(const ModelConfig& config, const LoraOptions& options);
 
+// The same change of the model (B·A and scale) at a higher rank: the rows added to A are as in a new
+// adapter, the columns added to B zero, so that training goes on from where it was with more room.
+// InvalidArgument for a rank below the adapter's.
+LoraAdapter widened(const LoraAdapter& adapter, int64_t rank, uint64_t seed);
+
 }  // namespace offbook::model

@@ -134,11 +134,29 @@ TEST_F(MixedTest, PickedSlotsHoldTheEvidence) {
   EXPECT_GT(checked, 100);
 }
 
+TEST_F(MixedTest, RestoredWindowsAreReadWhole) {
+  TaskMix mix = small_mix();
+  mix.restored_share = 1;
+  mix.restored = 40;
+  const ReadingBatch batch = TaskSampler(set_, mix).draw(1);
+  ASSERT_EQ(batch.readings.size(), static_cast<size_t>(mix.windows));
+  for (size_t i = 0; i < batch.readings.size(); ++i) {
+    const ReadingSource& source = batch.sources[i];
+    EXPECT_EQ(source.ratio, 4);
+    const Reading& r = batch.readings[i];
+    EXPECT_EQ(r.first_target, 1 + mix.recall_cue);
+    std::vector<int32_t> wanted{mix.recall_token};
+    wanted.insert(wanted.end(), source.tokens.begin(), source.tokens.end());
+    EXPECT_EQ(r.tokens, wanted);
+    EXPECT_EQ(r.tokens.size(), 41u);
+  }
+}
+
 TEST_F(MixedTest, MixFilesAreChecked) {
   EXPECT_EQ(to_json(read_mix(to_json(small_mix()), "m")), to_json(small_mix()));
   for (const char* bad :
        {R"({"windws": 4})", R"({"windows": "many"})", R"({"windows": 0})",
-        R"({"picked_share": 0.9, "joined_share": 0.2})",
+        R"({"picked_share": 0.9, "joined_share": 0.2})", R"({"restored": 9})",
         R"({"ratios": [8, 4], "ratio_shares": [0.5, 0.5]})", R"({"weights": [1]})"}) {
     EXPECT_THROW(read_mix(nlohmann::json::parse(bad), "m"), Error) << bad;
   }
@@ -327,6 +345,17 @@ TEST_F(MixedTest, AJobTrainsStopsResumesAndMeasures) {
               whole.reading[0].continuation.right.mean(), 1e-6);
   measured.stored_bits = 4;
   EXPECT_LT(run(measured, 100).bytes, whole.bytes);  // packed anew
+  // More room: the first step starts where the narrower adapter stood.
+  MixedJobOptions wide = options;
+  wide.from = "/w";
+  wide.out = "/wide";
+  wide.rank = 3;
+  wide.steps = 1;
+  wide.lr = 1e-9f;
+  const MixedJobResult widened = run(wide, 100);
+  EXPECT_NEAR(widened.reading[0].continuation.right.mean(),
+              whole.reading[0].continuation.right.mean(), 2e-3);  // packed in 8 bits twice
+  EXPECT_GT(widened.bytes, whole.bytes);
 }
 
 }  // namespace

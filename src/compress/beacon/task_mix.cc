@@ -65,6 +65,8 @@ void each_field(Mix& m, const Visit& visit) {
   visit("recall_length", m.recall_length);
   visit("recall_cue", m.recall_cue);
   visit("recall_token", m.recall_token);
+  visit("restored_share", m.restored_share);
+  visit("restored", m.restored);
   visit("joined_share", m.joined_share);
   visit("picked_share", m.picked_share);
   visit("shuffled_share", m.shuffled_share);
@@ -100,10 +102,12 @@ void check(const TaskMix& m, const std::string& where) {
   OB_REQUIRE(m.recall_spans >= 0 && m.recall_cue >= 0 && m.recall_length > m.recall_cue + 1,
              InvalidArgument, "{}: {} recalled spans of {} tokens after {}", where, m.recall_spans,
              m.recall_length, m.recall_cue);
+  OB_REQUIRE(m.restored > m.recall_cue + 1, InvalidArgument, "{}: {} restored tokens after {}",
+             where, m.restored, m.recall_cue);
   OB_REQUIRE(is_share(m.given_share) && is_share(m.joined_share) && is_share(m.picked_share) &&
                  m.joined_share + m.picked_share <= 1 && is_share(m.shuffled_share) &&
                  is_share(m.raw_share) && is_share(m.turn_share) && is_share(m.lead_share) &&
-                 is_share(m.taught_share),
+                 is_share(m.taught_share) && is_share(m.restored_share),
              InvalidArgument, "{}: shares lie in [0, 1], joined and picked together too", where);
   OB_REQUIRE(m.shortest_run >= 1 && m.longest_run >= m.shortest_run && m.most_runs >= 1 &&
                  m.longest_raw >= 1,
@@ -160,6 +164,7 @@ struct TaskSampler::Window {
   int32_t begin = 0, context = 0, continuation = 0;
   int32_t ratio = 8;
   bool has_given = false;
+  bool is_restored = false;
   std::vector<int32_t> sources;
   std::vector<int32_t> segment_begins;  // in the document
 
@@ -214,6 +219,9 @@ class TaskSampler::Draw {
   }
 
   Window window() {
+    if (mix_.restored_share > 0 && chance(mix_.restored_share)) {
+      return restored_window();
+    }
     Window w{.ratio = ratio(), .has_given = !from_.given_.empty() && chance(mix_.given_share)};
     std::vector<int32_t> wanted = lengths();
     const size_t at = w.has_given ? from_.given_[choose(from_.given_ends_, random_)]
@@ -231,6 +239,17 @@ class TaskSampler::Draw {
       w.begin = between(random_, 0, size - w.continuation - w.context);
     }
     cut(w, wanted, sum);
+    return w;
+  }
+
+  Window restored_window() {
+    Window w{.document = &set_.documents[choose(from_.text_ends_, random_)],
+             .ratio = mix_.ratios.front(),
+             .is_restored = true};
+    const auto size = static_cast<int32_t>(w.document->tokens.size());
+    w.context = std::min({mix_.restored, mix_.longest_segment, size});
+    w.begin = between(random_, 0, size - w.context);
+    cut(w, {w.context}, w.context);
     return w;
   }
 
@@ -400,6 +419,12 @@ class TaskSampler::Draw {
 
   void read(const Window& w, const Window& other) {
     whole_sink_ = whole_lead_ = -1;
+    if (w.is_restored && w.context > mix_.recall_cue + 1) {
+      recall(w, whole(w, false), {}, w.begin, w.end());
+    }
+    if (w.is_restored) {
+      return;
+    }
     if (w.continuation >= 2 && weight(TaskKind::continuation) > 0) {
       whole_sink_ = whole(w, false);
       batch_.readings.push_back({.memory = whole_sink_,
@@ -413,25 +438,31 @@ class TaskSampler::Draw {
       }
     }
     for (int32_t i = 0; i < mix_.recall_spans && weight(TaskKind::recall) > 0; ++i) {
-      recall(w, other);
+      recall_somewhere(w, other);
     }
     ask(w, other);
   }
 
-  void recall(const Window& w, const Window& other) {
+  void recall_somewhere(const Window& w, const Window& other) {
     const int32_t length = std::min(mix_.recall_length, w.context) - 1;
     if (length <= mix_.recall_cue + 1) {
       return;
     }
     const int32_t begin = between(random_, w.begin, w.end() - length);
-    Reading r{.memory = memory_for(w, other, begin, begin + length, false),
-              .tokens = raw_between(),
+    const int32_t memory = memory_for(w, other, begin, begin + length, false);
+    recall(w, memory, raw_between(), begin, begin + length);
+  }
+
+  // Tokens [begin, end) of the document, asked for behind `first` by the recall token and the cue.
+  void recall(const Window& w, int32_t memory, std::vector<int32_t> first, int32_t begin,
+              int32_t end) {
+    Reading r{.memory = memory,
+              .tokens = std::move(first),
               .weight = weight(TaskKind::recall),
               .kind = static_cast<int32_t>(TaskKind::recall)};
     r.tokens.push_back(mix_.recall_token);
     r.first_target = static_cast<int32_t>(r.tokens.size()) + mix_.recall_cue;
-    const std::vector<int32_t> span = tokens(w, begin, begin + length);
-    r.tokens.insert(r.tokens.end(), span.begin(), span.end());
+    append(r.tokens, tokens(w, begin, end));
     batch_.readings.push_back(std::move(r));
   }
 

@@ -47,6 +47,12 @@ struct TaskMix {
   int32_t recall_cue = 8;
   int32_t recall_token = 9;  // of SmolLM2's vocabulary a control token that no text uses
 
+  // How often a window is one segment of `restored` tokens (of a document's at most,
+  // longest_segment at most) at the lowest ratio, read whole after the recall token and its first
+  // words, and nothing else.
+  double restored_share = 0;
+  int32_t restored = 512;
+
   // What recall and questions read in place of exactly the window's slots; the rest read those.
   double joined_share = 0.25;   // with another window's slots in front or behind
   double picked_share = 0.3;    // some runs of slots, those of the evidence among them

@@ -330,10 +330,5 @@ int run(const bars::Options& options) {
 }  // namespace offbook
 
 int main(int argc, char** argv) {
-  try {
-    return offbook::run(offbook::bars::parse(argc, argv));
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "%s\n", e.what());
-    return 2;
-  }
+  return offbook::bars::run_bar(argc, argv, offbook::run);
 }

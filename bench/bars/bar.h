@@ -2,7 +2,9 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -38,6 +40,16 @@ inline Options parse(int argc, char** argv) {
     }
   }
   return o;
+}
+
+// What main() of a bar returns: the bar's own exit code, 2 with a message for an error.
+inline int run_bar(int argc, char** argv, int (*run)(const Options&)) {
+  try {
+    return run(parse(argc, argv));
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "%s\n", e.what());
+    return 2;
+  }
 }
 
 inline std::filesystem::path directory_from(const char* variable, const char* otherwise) {

@@ -1,13 +1,14 @@
 // Bar: beacon inference with the weights, windows and losses of the fixture (an independent PyTorch
-// implementation). cont and recall within 0.003 of expected.json, its buckets within 0.010, at 8/16/32×,
-// with no context and with the raw text.
+// implementation). cont and recall within 0.003 of expected.json, its buckets within 0.010, at
+// 8/16/32×, with no context and with the raw text.
+#include "bench/bars/bar.h"
+
 #include <cmath>
 #include <cstdio>
 #include <map>
 
 #include <nlohmann/json.hpp>
 
-#include "bench/bars/bar.h"
 #include "src/compress/beacon/beacon.h"
 #include "src/model/import/safetensors.h"
 #include "src/model/import/weights.h"
@@ -39,7 +40,8 @@ Tensor as_f32(const Tensor& t) {
 
 std::shared_ptr<const model::SafetensorsModel> open_one(const std::filesystem::path& path) {
   return std::make_shared<model::SafetensorsModel>(
-      std::vector<std::shared_ptr<const model::SafetensorsFile>>{model::SafetensorsFile::open(real_file_system(), path)});
+      std::vector<std::shared_ptr<const model::SafetensorsFile>>{
+          model::SafetensorsFile::open(real_file_system(), path)});
 }
 
 // The fixture stacks q, k, v and gate, up over one a: here each matrix has its own rows of b.
@@ -51,10 +53,11 @@ BeaconWeights read_fixture(const model::SafetensorsModel& file, const model::Mod
   w.pool = as_f32(file.tensor("slot.pool")).reshape({1});
   w.lora = {.rank = 64, .alpha = 128};
   w.lora.layers.resize(static_cast<size_t>(config.layers));
-  const std::map<std::string, std::vector<LoraTarget>> stacks = {{"qkv", {LoraTarget::q, LoraTarget::k, LoraTarget::v}},
-                                                                 {"o", {LoraTarget::o}},
-                                                                 {"gu", {LoraTarget::gate, LoraTarget::up}},
-                                                                 {"dn", {LoraTarget::down}}};
+  const std::map<std::string, std::vector<LoraTarget>> stacks = {
+      {"qkv", {LoraTarget::q, LoraTarget::k, LoraTarget::v}},
+      {"o", {LoraTarget::o}},
+      {"gu", {LoraTarget::gate, LoraTarget::up}},
+      {"dn", {LoraTarget::down}}};
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     for (const auto& [name, targets] : stacks) {
       const Tensor a = as_f32(file.tensor(fmt::format("lora.{}.{}.a", name, layer)));
@@ -83,16 +86,21 @@ class Fixture {
  public:
   Fixture(int threads)
       : pool_(threads),
-        ctx_{.backend = backend::best_cpu_backend(), .compute = backend::Compute::bf16, .pool = &pool_, .arena = &arena_},
-        files_(model::open_model(real_file_system(), bars::model_directory() / "smollm2-135m-instruct")),
+        ctx_{.backend = backend::best_cpu_backend(),
+             .compute = backend::Compute::bf16,
+             .pool = &pool_,
+             .arena = &arena_},
+        files_(model::open_model(real_file_system(),
+                                 bars::model_directory() / "smollm2-135m-instruct")),
         base_(ctx_, files_.config, dequantised(ctx_, load_llama_weights(files_), Dtype::bf16)),
-        weights_(read_fixture(*open_one(bars::data_directory() / "prestudy/beacon_smollm2.safetensors"),
-                              files_.config)),
+        weights_(
+            read_fixture(*open_one(bars::data_directory() / "prestudy/beacon_smollm2.safetensors"),
+                         files_.config)),
         writer_(ctx_, files_.config, merged(ctx_, base_.weights(), weights_.lora, Dtype::bf16)) {}
 
   // Adds the losses of one window of 2,048 tokens under a condition.
-  void measure(std::span<const int32_t> window, std::span<const int32_t> recall_starts, const std::string& condition,
-               bool shuffle, Sums& sums) {
+  void measure(std::span<const int32_t> window, std::span<const int32_t> recall_starts,
+               const std::string& condition, bool shuffle, Sums& sums) {
     arena_.rewind({});
     const autograd::Graph g{ctx_};
     const auto context = window.first(kContext);
@@ -124,7 +132,8 @@ class Fixture {
     }
     const Tensor hidden = read_tasks(g, base_, slots.kv, tasks, {});
     const Tensor losses = autograd::linear_cross_entropy(
-        g, hidden, base_.weights().lm_head, model::make_ints(ctx_, targets, {static_cast<int64_t>(targets.size())}));
+        g, hidden, base_.weights().lm_head,
+        model::make_ints(ctx_, targets, {static_cast<int64_t>(targets.size())}));
     const float* loss = losses.data<float>();
     for (int i = 0; i < kContinuation - 1; ++i) {
       sums.add("cont", loss[i]);
@@ -138,7 +147,8 @@ class Fixture {
   }
 
  private:
-  WrittenSlots write(const autograd::Graph& g, std::span<const int32_t> context, const std::string& condition) {
+  WrittenSlots write(const autograd::Graph& g, std::span<const int32_t> context,
+                     const std::string& condition) {
     if (condition == "raw" || condition == "none") {
       // "none" keeps the sink alone: its row does not depend on the token behind it.
       const BeaconSegment segment{condition == "raw" ? context : context.first(1), 1};
@@ -170,8 +180,9 @@ int run(const bars::Options& options) {
     }
   }
   const auto file = real_file_system().open(folder / "expected.json");
-  const auto expected = nlohmann::json::parse(reinterpret_cast<const char*>(file->bytes().data()),
-                                              reinterpret_cast<const char*>(file->bytes().data()) + file->bytes().size());
+  const auto expected = nlohmann::json::parse(
+      reinterpret_cast<const char*>(file->bytes().data()),
+      reinterpret_cast<const char*>(file->bytes().data()) + file->bytes().size());
   const auto windows = open_one(folder / "windows.safetensors");
   const std::vector<int32_t> starts{945, 1135};  // metadata recall_starts of the windows file
   Fixture fixture(backend::default_thread_count());
@@ -185,28 +196,33 @@ int run(const bars::Options& options) {
       Sums reference;
       const int64_t rows = options.quick ? 2 : tokens.dim(0);
       for (int64_t r = 0; r < rows; ++r) {
-        const std::span window(tokens.data<int32_t>() + r * tokens.dim(1), static_cast<size_t>(tokens.dim(1)));
+        const std::span window(tokens.data<int32_t>() + r * tokens.dim(1),
+                               static_cast<size_t>(tokens.dim(1)));
         fixture.measure(window, starts, condition, options.sabotage, sums);
       }
       for (const std::string key : {"cont", "recall", "1-32", "32-128", "128-512"}) {
         const double want = expected.at(domain).at(condition).at(key).get<double>();
         const double got = sums.mean(key);
         const bool bucket = key.find('-') != std::string::npos;
-        (bucket ? worst_bucket : worst_main) = std::max(bucket ? worst_bucket : worst_main, std::abs(got - want));
-        std::printf("%-6s %-9s %-8s %8.4f  expected %8.4f  difference %+.4f\n", domain.c_str(), condition.c_str(),
-                    key.c_str(), got, want, got - want);
+        (bucket ? worst_bucket : worst_main) =
+            std::max(bucket ? worst_bucket : worst_main, std::abs(got - want));
+        std::printf("%-6s %-9s %-8s %8.4f  expected %8.4f  difference %+.4f\n", domain.c_str(),
+                    condition.c_str(), key.c_str(), got, want, got - want);
       }
       std::fflush(stdout);
     }
   }
   if (options.quick) {
-    std::printf("--quick looks at 2 windows of a domain: differences are of the sample, not of the engine\n");
+    std::printf(
+        "--quick looks at 2 windows of a domain: differences are of the sample, not of the "
+        "engine\n");
     holds = worst_main < 1.0;
   } else {
     holds = worst_main <= 0.003 && worst_bucket <= 0.010;
   }
-  std::printf("largest difference: %.4f on cont and recall (bar 0.003), %.4f on buckets (bar 0.010)\n", worst_main,
-              worst_bucket);
+  std::printf(
+      "largest difference: %.4f on cont and recall (bar 0.003), %.4f on buckets (bar 0.010)\n",
+      worst_main, worst_bucket);
   return holds ? bars::kHolds : bars::kShort;
 }
 
@@ -214,10 +230,5 @@ int run(const bars::Options& options) {
 }  // namespace offbook
 
 int main(int argc, char** argv) {
-  try {
-    return offbook::run(offbook::bars::parse(argc, argv));
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "%s\n", e.what());
-    return 2;
-  }
+  return offbook::bars::run_bar(argc, argv, offbook::run);
 }

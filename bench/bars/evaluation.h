@@ -1,6 +1,6 @@
 // A run of the evaluation harness with the default model, for bars.
 #pragma once
-#include "bench/bars/bar.h"
+#include "bench/bars/default_model.h"
 
 #include <memory>
 #include <optional>
@@ -9,7 +9,6 @@
 
 #include "src/evaluate/run.h"
 #include "src/evaluate/scores.h"
-#include "src/model/language_model.h"
 
 namespace offbook::bars {
 
@@ -17,13 +16,10 @@ namespace offbook::bars {
 class EvaluationMachine {
  public:
   EvaluationMachine()
-      : backend_(backend::best_cpu_backend()),
-        pool_(backend::default_thread_count()),
-        model_(real_file_system(), model_directory() / "smollm2-135m-instruct", pool_,
-               {.backend = backend_}),
-        decoder_(model_.make_decoder(pool_, 24'576)),
-        base_{model_.llama(), model_.tokenizer(), model_.fingerprint(), model_.chat_format()},
-        reader_(base_, decoder_, 8),
+      : decoder_(model().make_decoder(context(), model_.is_gpu() ? 400'000 : 24'576)),
+        base_{model().llama(), model().tokenizer(), model().fingerprint(), model().chat_format()},
+        reader_(base_, decoder_, model_.is_gpu() ? 256 : 8,
+                model::Decoder::options_for(context(), 0).prefill_rows),
         directory_(std::filesystem::temp_directory_path() /
                    fmt::format("offbook_evaluation_{}", ::getpid())) {}
   ~EvaluationMachine() {
@@ -31,13 +27,10 @@ class EvaluationMachine {
     std::filesystem::remove_all(directory_, ignored);
   }
 
-  const model::LanguageModel& model() const { return model_; }
+  const model::LanguageModel& model() const { return model_.get(); }
   model::Decoder& decoder() { return decoder_; }
   const compress::BaseModel& base() const { return base_; }
-  backend::ExecutionContext context() {
-    return {
-        .backend = backend_, .compute = backend::Compute::bf16, .pool = &pool_, .arena = &arena_};
-  }
+  backend::ExecutionContext context() { return model_.context(); }
 
   evaluate::SuiteRun run(const evaluate::Suite& suite, const evaluate::CellOptions& cells,
                          const evaluate::CaseOptions& cases) {
@@ -48,13 +41,10 @@ class EvaluationMachine {
     options.cells = evaluate::make_cells(cells);
     return evaluate::run_suite(real_file_system(), suite, tools, reader_, options);
   }
-  int64_t window() const { return model_.config().max_positions; }
+  int64_t window() const { return model().config().max_positions; }
 
  private:
-  backend::Backend backend_;
-  backend::ThreadPool pool_;
-  backend::Arena arena_;
-  model::LanguageModel model_;
+  DefaultModel model_;
   model::Decoder decoder_;
   compress::BaseModel base_;
   evaluate::Reader reader_;
@@ -62,7 +52,7 @@ class EvaluationMachine {
 };
 
 inline bool has_model_and_data() {
-  return std::filesystem::exists(model_directory() / "smollm2-135m-instruct") &&
+  return std::filesystem::exists(default_model_path()) &&
          std::filesystem::exists(data_directory() / "data/squad.jsonl.zst");
 }
 

@@ -70,7 +70,7 @@ int run(const bars::Options& options) {
                                      .model_window = machine.window(),
                                      .adds_baselines = false},
                                     {.part = evaluate::Part::test,
-                                     .limit = options.quick ? 6 : 200,
+                                     .limit = options.quick ? 6 : 1000,
                                      .max_bytes = options.quick ? 24'000 : 0});
   const std::string ours = options.sabotage ? "random" : "quito";
   int kept_above = 0, read_above = 0, read_below = 0, cells = 0;
@@ -110,10 +110,5 @@ int run(const bars::Options& options) {
 }  // namespace offbook
 
 int main(int argc, char** argv) {
-  try {
-    return offbook::run(offbook::bars::parse(argc, argv));
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "%s\n", e.what());
-    return 2;
-  }
+  return offbook::bars::run_bar(argc, argv, offbook::run);
 }

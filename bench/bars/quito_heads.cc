@@ -5,7 +5,7 @@
 // of the 1, 2, 4, 8 and 16 best heads those stand together whose mean row is worth most. Nothing
 // here comes from a test part, nor from sets that are only ever tested. Sabotaged, the worst heads
 // take the place of the best.
-#include "bench/bars/bar.h"
+#include "bench/bars/default_model.h"
 #include "bench/bars/records.h"
 
 #include <cstdio>
@@ -15,7 +15,6 @@
 #include "src/compress/quito/words.h"
 #include "src/metrics/python_text.h"
 #include "src/metrics/split.h"
-#include "src/model/language_model.h"
 
 namespace offbook {
 namespace {
@@ -182,20 +181,14 @@ std::vector<HeadChoice> ranked(std::vector<HeadChoice> heads, const std::vector<
 }
 
 int run(const bars::Options& options) {
-  const auto path = bars::model_directory() / "smollm2-135m-instruct";
-  if (!std::filesystem::exists(path) ||
+  if (!std::filesystem::exists(bars::default_model_path()) ||
       !std::filesystem::exists(bars::data_directory() / "data/nq_multidoc.jsonl.zst")) {
     std::printf("the model or the data are missing\n");
     return bars::kMissing;
   }
-  backend::ThreadPool pool(backend::default_thread_count());
-  backend::Arena arena;
-  const backend::ExecutionContext ctx{.backend = backend::best_cpu_backend(),
-                                      .compute = backend::Compute::bf16,
-                                      .pool = &pool,
-                                      .arena = &arena};
-  const model::LanguageModel model(real_file_system(), path, pool,
-                                   {.backend = backend::best_cpu_backend()});
+  bars::DefaultModel machine;
+  const backend::ExecutionContext ctx = machine.context();
+  const model::LanguageModel& model = machine.get();
   const std::vector<Sample> all = samples(options);
   Chooser chooser(ctx, model, all);
   std::vector<HeadChoice> heads, last;
@@ -240,10 +233,5 @@ int run(const bars::Options& options) {
 }  // namespace offbook
 
 int main(int argc, char** argv) {
-  try {
-    return offbook::run(offbook::bars::parse(argc, argv));
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "%s\n", e.what());
-    return 2;
-  }
+  return offbook::bars::run_bar(argc, argv, offbook::run);
 }

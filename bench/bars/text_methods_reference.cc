@@ -3,7 +3,7 @@
 // model: on ≥ 500 documents every token, phrase (chunk boundaries given) and sentence, every word
 // under three filters of both trees, four ratios each. Sabotaged, one surprisal and one weight a
 // document are changed before our side reads them.
-#include "bench/bars/bar.h"
+#include "bench/bars/default_model.h"
 #include "bench/bars/records.h"
 
 #include <cstdio>
@@ -13,7 +13,6 @@
 
 #include "src/compress/quito/quito.h"
 #include "src/compress/selective_context/selective_context.h"
-#include "src/model/language_model.h"
 #include "src/text/unicode.h"
 
 namespace offbook {
@@ -178,18 +177,14 @@ void sabotage(Scored& scored) {
 }
 
 int run(const bars::Options& options) {
-  const auto model_path = bars::model_directory() / "smollm2-135m-instruct";
-  if (!std::filesystem::exists(model_path) ||
+  if (!std::filesystem::exists(bars::default_model_path()) ||
       !std::filesystem::exists(bars::data_directory() / "data/squad.jsonl.zst")) {
     std::printf("the model or the data are missing\n");
     return bars::kMissing;
   }
-  backend::ThreadPool pool(backend::default_thread_count());
-  backend::Arena arena;
-  const backend::ExecutionContext ctx{
-      .backend = backend::best_cpu_backend(), .pool = &pool, .arena = &arena};
-  const model::LanguageModel model(real_file_system(), model_path, pool,
-                                   {.backend = backend::best_cpu_backend()});
+  bars::DefaultModel machine;
+  const backend::ExecutionContext ctx = machine.context();
+  const model::LanguageModel& model = machine.get();
   const auto base =
       std::filesystem::temp_directory_path() / fmt::format("offbook_text_methods_{}", ::getpid());
   std::vector<Scored> all;
@@ -246,10 +241,5 @@ int run(const bars::Options& options) {
 }  // namespace offbook
 
 int main(int argc, char** argv) {
-  try {
-    return offbook::run(offbook::bars::parse(argc, argv));
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "%s\n", e.what());
-    return 2;
-  }
+  return offbook::bars::run_bar(argc, argv, offbook::run);
 }

@@ -36,20 +36,25 @@ struct EvaluateOptions {
   bool quick = false, only = false, plain = false;
 };
 
-// What `--quick` is: minutes on two CPU cores, of every suite.
-void make_quick(EvaluateOptions& o) {
-  o.limit = o.limit > 0 ? o.limit : 4;
+// What `--quick` is: minutes on two CPU cores, of every suite. About 24 questions, of documents of
+// about 3,000 tokens or of a task's shortest.
+void make_quick(EvaluateOptions& o, const evaluate::Suite& suite) {
+  const auto tasks = static_cast<int64_t>(suite.tasks.size());
+  o.limit = o.limit > 0 ? o.limit : std::clamp<int64_t>(24 / tasks, 1, 4);
   o.ratios = {16};
   o.depths = std::min(o.depths, 3);
 }
-constexpr int64_t kQuickBytes = 16'000;  // of a document: about 4,000 tokens
+constexpr int64_t kQuickBytes = 12'000;  // of a document
 
 // Keys and values that are kept in memory: enough for a full window beside a batch of short
-// prompts.
-int64_t cache_tokens(const model::ModelConfig& config, bool is_gpu) {
-  const int64_t bytes = config.layers * 2 * config.kv_width() * 2;  // bf16
-  const int64_t wanted = (is_gpu ? int64_t{16} << 30 : int64_t{640} << 20) / bytes;
-  return std::max<int64_t>(wanted, config.max_positions * 3 / 2);
+// prompts; of a GPU at most half of what may be taken.
+int64_t cache_tokens(const model::ModelConfig& config, bool is_gpu, size_t gpu_memory_bytes) {
+  const int64_t token_bytes = config.layers * 2 * config.kv_width() * 2;  // bf16
+  int64_t bytes = is_gpu ? int64_t{16} << 30 : int64_t{640} << 20;
+  if (is_gpu && gpu_memory_bytes > 0) {
+    bytes = std::min(bytes, static_cast<int64_t>(gpu_memory_bytes / 2));
+  }
+  return std::max<int64_t>(bytes / token_bytes, config.max_positions * 3 / 2);
 }
 
 evaluate::CellOptions cell_options(const EvaluateOptions& o, int64_t window) {
@@ -140,7 +145,8 @@ evaluate::SuiteRun run_model(const Shell& shell, const evaluate::Suite& suite,
     tools.learned[id] = open->compressor.get();
   }
   const bool is_gpu = engines.device().is_gpu();
-  model::Decoder decoder = model.make_decoder(tools.ctx, cache_tokens(model.config(), is_gpu));
+  model::Decoder decoder = model.make_decoder(
+      tools.ctx, cache_tokens(model.config(), is_gpu, shell.options.gpu_memory_bytes));
   evaluate::Reader reader(base, decoder,
                           o.batch > 0 ? o.batch
                           : is_gpu    ? 256
@@ -181,9 +187,6 @@ void write_text(const std::filesystem::path& path, const std::string& text) {
 }
 
 void run_evaluate(Shell& shell, EvaluateOptions o) {
-  if (o.quick) {
-    make_quick(o);
-  }
   if (o.data.empty()) {
     o.data = shell.options.data;
   }
@@ -192,6 +195,9 @@ void run_evaluate(Shell& shell, EvaluateOptions o) {
       rescores && o.suite.empty() ? (o.rescore / "suite.suite").string() : o.suite;
   OB_REQUIRE(!name.empty(), InvalidArgument, "--suite NAME or FILE says what is measured");
   const evaluate::Suite suite = evaluate::load_suite(real_file_system(), name);
+  if (o.quick) {
+    make_quick(o, suite);
+  }
   const evaluate::SuiteRun run =
       rescores ? evaluate::kept_suite_run(real_file_system(), suite, o.rescore)
                : run_model(shell, suite, o);

@@ -85,9 +85,7 @@ std::vector<Row> open_all(const Paths& paths, bool is_sabotaged) {
 }
 
 // CPU time of this thread: the machine may be busy with other things.
-double cpu_seconds() {
-  return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
-}
+double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
 double megabytes_per_second(const text::Tokenizer& tokenizer,
                             const std::vector<golden::TokenizerPair>& pairs) {

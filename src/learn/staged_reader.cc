@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "src/backend/transfer.h"
+
 namespace offbook::learn {
 namespace {
 
@@ -19,9 +21,21 @@ double log_probability_of(std::span<const float> row, int32_t token) {
   return row[static_cast<size_t>(token)] - top - std::log(sum);
 }
 
-std::span<const float> row_of(const Tensor& logits, int64_t row) {
-  return {logits.data<float>() + row * logits.dim(1), static_cast<size_t>(logits.dim(1))};
-}
+// Logits [n, vocab] on the CPU; the decoder leaves them where it runs.
+class HostLogits {
+ public:
+  HostLogits(const backend::ExecutionContext& ctx, const Tensor& logits)
+      : vocab_(static_cast<size_t>(logits.dim(1))), values_(static_cast<size_t>(logits.numel())) {
+    backend::download(ctx, logits, std::as_writable_bytes(std::span(values_)));
+  }
+  std::span<const float> row(size_t i) const {
+    return std::span(values_).subspan(i * vocab_, vocab_);
+  }
+
+ private:
+  size_t vocab_;
+  std::vector<float> values_;
+};
 
 // One prompt that is being continued.
 struct Writing {
@@ -73,8 +87,9 @@ std::vector<std::string> StagedReader::complete(std::span<const Prompt> prompts,
   };
   for (const Prompt& p : prompts) {
     all.emplace_back(tokenizer, p.base->fork());
-    const Tensor logits = decoder_.append({.sequence = &all.back().sequence, .tokens = p.tokens});
-    accept(all.back(), likeliest(row_of(logits, 0)));
+    const HostLogits logits(
+        decoder_.ctx(), decoder_.append({.sequence = &all.back().sequence, .tokens = p.tokens}));
+    accept(all.back(), likeliest(logits.row(0)));
   }
   for (int step = 1; step < max_tokens; ++step) {
     std::vector<Writing*> active;
@@ -88,9 +103,9 @@ std::vector<std::string> StagedReader::complete(std::span<const Prompt> prompts,
     if (batch.empty()) {
       break;
     }
-    const Tensor logits = decoder_.append(batch);
+    const HostLogits logits(decoder_.ctx(), decoder_.append(batch));
     for (size_t i = 0; i < active.size(); ++i) {
-      accept(*active[i], likeliest(row_of(logits, static_cast<int64_t>(i))));
+      accept(*active[i], likeliest(logits.row(i)));
     }
   }
   std::vector<std::string> out;
@@ -102,15 +117,16 @@ std::vector<std::string> StagedReader::complete(std::span<const Prompt> prompts,
 
 double StagedReader::log_probability(const Prompt& prompt, std::span<const int32_t> answer) {
   model::Sequence sequence = prompt.base->fork();
-  const Tensor first = decoder_.append({.sequence = &sequence, .tokens = prompt.tokens});
-  double sum = log_probability_of(row_of(first, 0), answer.front());
+  const HostLogits first(decoder_.ctx(),
+                         decoder_.append({.sequence = &sequence, .tokens = prompt.tokens}));
+  double sum = log_probability_of(first.row(0), answer.front());
   if (answer.size() > 1) {
     const Tensor hidden =
         decoder_.hidden_states({.sequence = &sequence, .tokens = answer.first(answer.size() - 1)});
     const backend::ArenaScope scope(decoder_.arena());
-    const Tensor logits = decoder_.model().logits(decoder_.ctx(), hidden);
+    const HostLogits logits(decoder_.ctx(), decoder_.model().logits(decoder_.ctx(), hidden));
     for (size_t i = 1; i < answer.size(); ++i) {
-      sum += log_probability_of(row_of(logits, static_cast<int64_t>(i) - 1), answer[i]);
+      sum += log_probability_of(logits.row(i - 1), answer[i]);
     }
   }
   return sum / static_cast<double>(answer.size());

@@ -30,10 +30,16 @@ void each_factor(Adapter& adapter, const Fn& fn) {
   }
 }
 
+bool lies_on(Device device, const LoraAdapter& adapter) {
+  bool out = true;
+  each_factor(adapter, [&](const Tensor& t) { out = out && t.device() == device; });
+  return out;
+}
+
 }  // namespace
 
 LoraAdapter on_device(const backend::ExecutionContext& ctx, const LoraAdapter& adapter) {
-  return ctx.device() == Device::cpu ? adapter : in_one_block(ctx, adapter);
+  return lies_on(ctx.device(), adapter) ? adapter : in_one_block(ctx, adapter);
 }
 
 LoraAdapter in_one_block(const backend::ExecutionContext& ctx, const LoraAdapter& adapter) {

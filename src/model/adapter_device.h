@@ -6,11 +6,11 @@
 namespace offbook::model {
 
 // The adapter with its factors on ctx's device, all in one block of its own (an optimizer's step
-// over them is then one launch); the adapter itself, sharing its tensors, on the CPU.
+// over them is then one launch); the adapter itself, sharing its tensors, where all lie there already.
 LoraAdapter on_device(const backend::ExecutionContext& ctx, const LoraAdapter& adapter);
 
-// A copy with all factors in one block on ctx's device, those that read the same input next to one
-// another.
+// A copy of an adapter on the CPU with all factors in one block on ctx's device, those that read the
+// same input next to one another.
 LoraAdapter in_one_block(const backend::ExecutionContext& ctx, const LoraAdapter& adapter);
 
 // Copies of the factors on the CPU; the adapter itself where they lie there. Waits for the device.

@@ -70,7 +70,7 @@ TEST_F(DecoderGpuTest, RowsOfABatchHaveTheirOwnContextsAndAdapters) {
       }
     }
   }
-  const model::LoraAdapter* const choice[] = {nullptr, &adapters[0], &adapters[1], &adapters[0]};
+  const model::LoraAdapter* choice[] = {nullptr, &adapters[0], &adapters[1], &adapters[0]};
   const auto run = [&](const backend::ExecutionContext& where, const model::Llama& on,
                        bool together) {
     Decoder decoder(where, on, Decoder::options_for(where, 4096));
@@ -106,6 +106,10 @@ TEST_F(DecoderGpuTest, RowsOfABatchHaveTheirOwnContextsAndAdapters) {
     EXPECT_LE(model::nmse(together[i], want[i]), 1e-6) << i;
   }
   EXPECT_GT(model::nmse(want[1], want[2]), 1e-3);  // the adapters differ
+  // One that lies on the device already, as a compressor's reader does.
+  const model::LoraAdapter there = model::on_device(ctx, adapters[0]);
+  choice[1] = &there;
+  EXPECT_LE(model::nmse(run(ctx, model, true)[1], want[1]), 1e-6);
 }
 
 TEST_F(DecoderGpuTest, AttachedSlotsAndForksAgreeWithTheCpu) {

@@ -3,7 +3,8 @@
 // tokens) the adapter is above the unadapted model with its two-shot short-answer prompt; trained
 // on self-study alone it is not below it. Beside them: an adapter of other documents of the set,
 // and no context. Sabotaged, every adapter is zero and must not count as a win.
-// usage: bar_adapter [--quick] [--sabotage] [fairytaleqa] [covidqa] [given] [study] [other] [bare]
+// usage: bar_adapter [--quick] [--sabotage] [--device cuda] [fairytaleqa] [covidqa] [given] [study]
+//                    [other] [bare]
 // The last four name rows; a run of some rows holds where their bars do. OFFBOOK_TRAIN_TOKENS and
 // OFFBOOK_QUESTIONS lower the tokens trained on (500,000) and the questions judged (240) of a set.
 #include "bench/bars/bar.h"
@@ -14,7 +15,7 @@
 
 #include <unistd.h>
 
-#include "src/backend/context.h"
+#include "src/backend/compute_device.h"
 #include "src/ingest/reader.h"
 #include "src/ingest/tokenizer_counter.h"
 #include "src/learn/adapter_files.h"
@@ -58,8 +59,7 @@ Scale scale_of(const bars::Options& options) {
 class Learned {
  public:
   struct Engines {
-    backend::ThreadPool& pool;
-    backend::ExecutionContext ctx;
+    backend::ExecutionContext cpu, training;
     model::SentenceEncoder& encoder;
     const std::string& encoder_fingerprint;
     const model::LanguageModel& model;
@@ -80,7 +80,7 @@ class Learned {
     retrieve::index_passages(corpus_, generation_, engines.encoder, engines.encoder_fingerprint,
                              {});
     retriever_ = std::make_unique<retrieve::Retriever>(corpus_, generation_, engines.encoder,
-                                                       engines.encoder_fingerprint, engines.ctx);
+                                                       engines.encoder_fingerprint, engines.cpu);
     answerer_ = std::make_unique<answer::Answerer>(*retriever_, engines.model, engines.decoder);
     const auto make = learn::ask_prompts(*answerer_, {});
     prompt_of_ = [this, make](const std::string& question) {
@@ -135,8 +135,8 @@ class Learned {
   model::LoraAdapter train(const learn::ExampleSplit& split) {
     learn::TrainStageOptions options;
     options.max_tokens = scale_.train_tokens;
-    const learn::TrainOutcome outcome =
-        learn::train_adapter(corpus_, split, engines_.model, prompt_of_, engines_.ctx, options);
+    const learn::TrainOutcome outcome = learn::train_adapter(
+        corpus_, split, engines_.model, prompt_of_, engines_.training, options);
     OB_REQUIRE(!outcome.adapter.empty(), InvalidArgument, "there was nothing to train on");
     std::printf("  trained on %lld questions, %lld steps, held-out loss %.3f → %.3f\n",
                 static_cast<long long>(outcome.sequences),
@@ -199,17 +199,16 @@ std::vector<json> documents_of(const std::string& set, size_t count) {
 
 class Bar {
  public:
-  Bar()
-      : pool_(backend::default_thread_count()),
-        backend_(backend::best_cpu_backend()),
-        encoder_(real_file_system(), bars::model_directory() / "all-minilm-l6-v2", pool_, backend_,
-                 backend::Compute::bf16),
+  explicit Bar(const std::string& device)
+      : device_({.name = device}),
+        encoder_(real_file_system(), bars::model_directory() / "all-minilm-l6-v2",
+                 device_.context(backend::Compute::bf16)),
         fingerprint_(model::encoder_fingerprint(real_file_system(),
                                                 bars::model_directory() / "all-minilm-l6-v2")
                          .model),
-        model_(real_file_system(), bars::model_directory() / "smollm2-135m-instruct", pool_,
-               {.backend = backend_}),
-        decoder_(model_.make_decoder(pool_, 12'288)),
+        model_(real_file_system(), bars::model_directory() / "smollm2-135m-instruct",
+               device_.context(backend::Compute::bf16), {}),
+        decoder_(model_.make_decoder(device_.context(backend::Compute::bf16), 12'288)),
         counter_(model_.tokenizer(), encoder_.tokenizer()) {}
 
   bool measure(const std::string& set, const bars::Options& options) {
@@ -219,8 +218,8 @@ class Bar {
     const auto directory = std::filesystem::temp_directory_path() /
                            fmt::format("offbook_adapter_{}_{}", ::getpid(), set);
     const Learned::Engines engines{
-        pool_,
-        {.backend = backend_, .compute = backend::Compute::f32, .pool = &pool_, .arena = &arena_},
+        device_.cpu_context(backend::Compute::f32),
+        device_.context(device_.is_gpu() ? backend::Compute::bf16 : backend::Compute::f32),
         encoder_,
         fingerprint_,
         model_,
@@ -289,9 +288,7 @@ class Bar {
     return d;
   }
 
-  backend::ThreadPool pool_;
-  backend::Backend backend_;
-  backend::Arena arena_;
+  backend::ComputeDevice device_;  // before all that lives on it
   model::SentenceEncoder encoder_;
   std::string fingerprint_;
   model::LanguageModel model_;
@@ -313,7 +310,7 @@ int run(const bars::Options& options) {
     return name == "fairytaleqa" || name == "covidqa";
   };
   const bool has_sets = std::any_of(options.names.begin(), options.names.end(), names_set);
-  Bar bar;
+  Bar bar(options.device);
   int held = 0, sets = 0;
   for (const char* set : {"fairytaleqa", "covidqa"}) {
     const bool is_left_out = options.quick && !has_sets && std::string_view(set) == "covidqa";

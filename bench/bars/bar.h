@@ -16,9 +16,10 @@ namespace offbook::bars {
 enum Exit : int { kHolds = 0, kShort = 1, kNeedsGpu = 3, kMissing = 4 };
 
 struct Options {
-  bool quick = false;     // a smaller sample, the same figure
-  bool sabotage = false;  // run on a product broken on purpose: must fall short
-  bool apart = false;     // bars of answers: passages read apart, not together
+  bool quick = false;          // a smaller sample, the same figure
+  bool sabotage = false;       // run on a product broken on purpose: must fall short
+  bool apart = false;          // bars of answers: passages read apart, not together
+  std::string device = "cpu";  // --device NAME: bars that say so in their usage
   std::vector<std::string>
       names;  // arguments that are no options: parts of a bar, where it has some
 
@@ -35,6 +36,10 @@ inline Options parse(int argc, char** argv) {
     o.quick = o.quick || argument == "--quick";
     o.sabotage = o.sabotage || argument == "--sabotage";
     o.apart = o.apart || argument == "--apart";
+    if (argument == "--device" && i + 1 < argc) {
+      o.device = argv[++i];
+      continue;
+    }
     if (!argument.starts_with("--")) {
       o.names.emplace_back(argument);
     }

@@ -33,7 +33,7 @@ struct EvaluateOptions {
   std::vector<std::string> compressors;
   std::filesystem::path data, out, html, rescore;
   int batch = 0;
-  bool quick = false, only = false, plain = false;
+  bool quick = false, only = false, plain = false, numbered = false;
 };
 
 // What `--quick` is: minutes on two CPU cores, of every suite. About 24 questions, of documents of
@@ -90,6 +90,7 @@ evaluate::RunOptions run_options(const EvaluateOptions& o, const evaluate::Suite
           .cells = evaluate::make_cells(cell_options(o, window)),
           .contexts = {.retriever = retriever_named(o.retriever),
                        .best_last = o.order == "best-last",
+                       .is_numbered = o.numbered,
                        .passage_words = o.passage_words,
                        .seed = o.seed},
           .out = o.out.empty() ? std::filesystem::path("evaluation") / suite.name : o.out};
@@ -246,6 +247,7 @@ void add_options(CLI::App& command, EvaluateOptions& o) {
       ->capture_default_str();
   command.add_option("--order", o.order, "of passages: best-first or best-last")
       ->capture_default_str();
+  command.add_flag("--numbered", o.numbered, "\"[1] \" and so on before retrieved passages");
   command.add_option("--compressor", o.compressors, "weights of a learned method, one file each");
   command.add_option("--part", o.part, "of sets of 60 documents and more: train, tune, test, all")
       ->capture_default_str();

@@ -43,9 +43,9 @@ std::string ContextMaker::signature(const Cell& cell) const {
   const bool retrieves = cell.method == "rag" || cell.top_k > 0;
   if (retrieves) {
     out += fmt::format(
-        " passages={} mode={} last={}", options_.passage_words,
+        " passages={} mode={} last={}{}", options_.passage_words,
         static_cast<int>(tools_.encoder == nullptr ? retrieve::Mode::words : options_.retriever),
-        options_.best_last);
+        options_.best_last, options_.is_numbered ? " numbered" : "");
   }
   if (cell.method == "random") {
     out += fmt::format(" seed={}", options_.seed);

@@ -37,6 +37,7 @@ struct MadeContext {
 struct ContextOptions {
   retrieve::Mode retriever = retrieve::Mode::hybrid;
   bool best_last = false;     // retrieved passages: the best stands next to the question
+  bool is_numbered = false;   // … and "[1] " and so on stands before each
   int64_t passage_words = 0;  // > 0: passages of so many words; 0: ours, at most 200 tokens
   uint64_t seed = 1;
 };

@@ -152,6 +152,9 @@ MadeContext ContextMaker::retrieved(const Case& c, const Text& text, const Cell&
     if (options_.best_last) {
       std::reverse(ordered.begin(), ordered.end());
     }
+    for (size_t i = 0; options_.is_numbered && i < ordered.size(); ++i) {
+      ordered[i].insert(0, fmt::format("[{}] ", i + 1));
+    }
     out.text = fmt::format("{}", fmt::join(ordered, "\n\n"));
     return count_tokens(tokenizer, out.text) - budget;
   };

@@ -117,6 +117,34 @@ TEST_F(RunTest, BudgetsHoldAndBaselinesAreThere) {
   }
 }
 
+TEST_F(RunTest, PassagesMayBeNumbered) {
+  const CaseOptions cases;
+  const TaskData data = load_cases(fs_, suite_.tasks[0], cases, *model_.tokenizer);
+  const Cell cell{.method = "rag", .ratio = 2, .window = 2048};
+  const ContextTools tools{.ctx = model_.ctx, .base = {model_.llama, *model_.tokenizer, {}}};
+  std::string texts[2];
+  std::string keys[2];
+  for (const bool is_numbered : {false, true}) {
+    ContextMaker maker(
+        tools, {.retriever = retrieve::Mode::words, .best_last = true, .is_numbered = is_numbered});
+    const auto made =
+        maker.make({.data = &data, .cases = {0}, .cells = {&cell}, .rooms = {{1000}}});
+    texts[is_numbered] = made[0][0].text;
+    keys[is_numbered] = made[0][0].key;
+    EXPECT_LE(made[0][0].kept_tokens, (made[0][0].source_tokens + 1) / 2);
+  }
+  EXPECT_THAT(texts[1], testing::StartsWith("[1] In room"));
+  EXPECT_THAT(texts[1], HasSubstr("\n\n[2] In room"));
+  EXPECT_THAT(texts[0], testing::Not(HasSubstr("[1]")));
+  EXPECT_NE(keys[0], keys[1]);
+}
+
+TEST_F(RunTest, WrongDataLeavesNothingBehind) {
+  put(fs_, "a.jsonl", "{\"context\": \"c\"}\n");
+  EXPECT_THROW(run(fs_), Error);
+  EXPECT_FALSE(fs_.stat("run"));
+}
+
 TEST_F(RunTest, AnswersDoNotDependOnTheBatch) {
   run(fs_, 8);
   const std::string together = predictions();

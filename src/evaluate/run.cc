@@ -49,8 +49,7 @@ class Runner {
  public:
   Runner(FileSystem& fs, const Suite& suite, const ContextTools& tools, Reader& reader,
          const RunOptions& options)
-      : fs_(fs),
-        suite_(suite),
+      : suite_(suite),
         tools_(tools),
         reader_(reader),
         options_(options),
@@ -58,10 +57,10 @@ class Runner {
         prompts_(tools.base.tokenizer, tools.base.chat_format),
         journal_(fs, options.out) {}
 
-  SuiteRun run() {
+  SuiteRun run(std::vector<TaskData> data) {
     SuiteRun out{.suite = &suite_, .cells = options_.cells};
-    for (const Task& task : suite_.tasks) {
-      TaskRun t{.data = load_cases(fs_, task, options_.cases, tools_.base.tokenizer)};
+    for (TaskData& task : data) {
+      TaskRun t{.data = std::move(task)};
       t.predictions.assign(out.cells.size(),
                            std::vector<std::optional<Prediction>>(t.data.cases.size()));
       for (const Cell& cell : out.cells) {
@@ -383,7 +382,6 @@ class Runner {
               compress::pass_flops(tools_.base.llama.config(), p.prompt_tokens, true);
   }
 
-  FileSystem& fs_;
   const Suite& suite_;
   const ContextTools& tools_;
   Reader& reader_;
@@ -398,7 +396,12 @@ class Runner {
 
 SuiteRun run_suite(FileSystem& fs, const Suite& suite, const ContextTools& tools, Reader& reader,
                    const RunOptions& options) {
-  return Runner(fs, suite, tools, reader, options).run();
+  std::vector<TaskData> data;
+  for (const Task& task : suite.tasks) {
+    data.push_back(load_cases(fs, task, options.cases, tools.base.tokenizer));
+  }
+  // What is wrong with the data was said before anything is written.
+  return Runner(fs, suite, tools, reader, options).run(std::move(data));
 }
 
 void write_run(FileSystem& fs, const SuiteRun& run, const std::filesystem::path& directory) {

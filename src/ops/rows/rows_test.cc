@@ -28,15 +28,18 @@ TEST(Rows, GatherAndScatter) {
                            .index = c.ints({8, 0, 0, 0}),
                            .write = Write::accumulate,
                            .out = c.inout(Dtype::f32, with_rows(9))});
-        // Rows named once, a few times and many times, apart from one another.
-        std::vector<int32_t> index;
-        for (int32_t i = 0; i < 90; ++i) {
-          index.push_back(i % 3 == 0 ? 2 : i % 30);
+        // Rows named once, a few times and many times, apart from one another; some in gaps of
+        // more than a block looks through at once.
+        for (const int32_t places : {90, 1500}) {
+          std::vector<int32_t> index;
+          for (int32_t i = 0; i < places; ++i) {
+            index.push_back(i % 3 == 0 && i % 700 < 60 ? 2 : i % 30);
+          }
+          scatter_rows(ctx, {.x = c.input(dtype, with_rows(places)),
+                             .index = c.ints(index),
+                             .write = Write::accumulate,
+                             .out = c.inout(Dtype::f32, with_rows(40))});
         }
-        scatter_rows(ctx, {.x = c.input(dtype, with_rows(90)),
-                           .index = c.ints(index),
-                           .write = Write::accumulate,
-                           .out = c.inout(Dtype::f32, with_rows(40))});
       });
     }
   }

@@ -4,6 +4,7 @@
 #include "src/ops/argmax/argmax.h"
 #include "src/ops/attention/attention.h"
 #include "src/ops/cross_entropy/cross_entropy.h"
+#include "src/ops/decode_layers/decode_layers.h"
 #include "src/ops/dequantize/dequantize.h"
 #include "src/ops/elementwise/elementwise.h"
 #include "src/ops/embedding/embedding.h"
@@ -28,6 +29,7 @@
   X(attention, AttentionArgs)                                      \
   X(attention_backward, AttentionBackwardArgs)                     \
   X(copy, CopyArgs)                                                \
+  X(decode_layers, DecodeLayersArgs)                               \
   X(dequantize, DequantizeArgs)                                    \
   X(embedding, EmbeddingArgs)                                      \
   X(embedding_backward, EmbeddingBackwardArgs)                     \

@@ -27,6 +27,9 @@ struct KernelChoice {
   bool repeatable = true;
   // Cross-entropy of narrow models: logits stay in registers, in a kernel of our own.
   bool logits_in_registers = true;
+  // A token of a sequence: all layers of a small model in one kernel, where there is one for the
+  // shape; else RoPE and the cache in the product of q, k and v.
+  bool layers_at_once = false;
 };
 
 // One pass at a time; not thread-safe. Owns its stream, workspace and library handles. Device

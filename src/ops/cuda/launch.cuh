@@ -16,6 +16,8 @@ struct Launch {
   // The kernel calls wait_for_predecessor() before it touches memory that kernels write, so it may
   // start while the one before it in the stream still runs.
   bool overlaps = false;
+  // All blocks run at once (a cooperative launch): they may wait for one another.
+  bool together = false;
 };
 
 // Blocks until the kernel before this one in the stream is done and its writes are seen. Nothing to
@@ -47,16 +49,21 @@ void launch(const ExecutionContext& ctx, const char* name, const Launch& shape,
                                              static_cast<int>(shape.shared_bytes)),
                         name);
   }
-  cudaLaunchAttribute overlap{};
-  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchAttribute attribute{};
+  if (shape.together) {
+    attribute.id = cudaLaunchAttributeCooperative;
+    attribute.val.cooperative = 1;
+  } else {
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+  }
   cudaLaunchConfig_t config{};
   config.gridDim = shape.grid;
   config.blockDim = shape.block;
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = ctx.cuda->stream.get();
-  config.attrs = &overlap;
-  config.numAttrs = shape.overlaps && ctx.cuda->device.major >= 9 ? 1 : 0;
+  config.attrs = &attribute;
+  config.numAttrs = shape.together || (shape.overlaps && ctx.cuda->device.major >= 9) ? 1 : 0;
   cudaLaunchKernelEx(&config, kernel, static_cast<P>(args)...);
   ctx.cuda->launched(name);
 }

@@ -1,16 +1,36 @@
 #include "src/ops/cuda/reduce.cuh"
 #include "src/ops/linear/gemv_parts_cuda.cuh"
+#include "src/ops/norm_linear/norm_linear_cuda.cuh"
 #include "src/ops/norm_linear/unfused.h"
 
 namespace offbook::ops::cuda {
 namespace {
+
+// What becomes of a tile of 16 products of each row.
+enum class End : uint8_t {
+  plain,   // 16 rows of one weight, as they are
+  gated,   // 8 rows of gate and the same of up: their SwiGLU
+  turned,  // 8 rows of a head and those dim / 2 behind them: RoPE, and keys and values to pages
+};
+
+// Where heads go that RoPE turned.
+struct Turned {
+  const float* table;
+  const int32_t* slots;
+  Any q, k, v;
+  int64_t q_stride;  // of a row
+  int heads;
+  int kv_heads;
+  int dim;
+};
 
 // Every block norms the rows of x for itself, into shared memory, while the first weights are on
 // their way: reading them again from the L2 costs less than one more kernel in front.
 struct NormGemv {
   const uint8_t* weights[kMostNormLinears];
   Output outputs[kMostNormLinears];
-  int64_t tile_begins[kMostNormLinears + 1];  // of 16 rows (8 of each weight when gated)
+  int64_t tile_begins[kMostNormLinears + 1];
+  Turned turned;
   int64_t row_bytes;
   int groups;  // of a row of a weight
   Any x;
@@ -88,14 +108,17 @@ __device__ void norm_rows(const NormGemv& p, uint8_t* normed) {
 }
 
 // Which weight a tile belongs to, and where in it.
-template <bool kGated>
+template <End kEnd>
 struct Tile {
   int part = 0;
   int64_t first = 0;  // row of the weight
 
   __device__ Tile(const NormGemv& p, int64_t index) {
-    if constexpr (kGated) {
+    if constexpr (kEnd == End::gated) {
       first = index * 8;
+    } else if constexpr (kEnd == End::turned) {
+      const int half_tiles = p.turned.dim / 16;
+      first = index / half_tiles * p.turned.dim + index % half_tiles * 8;
     } else {
 #pragma unroll
       for (int i = 1; i < kMostNormLinears; ++i) {
@@ -104,17 +127,49 @@ struct Tile {
       first = (index - p.tile_begins[part]) * 16;
     }
   }
-  // Row `of` (0…15) of the tile: gate and up alternate in eights.
+  // Row `of` (0…15) of the tile: the two kinds of rows of a pair alternate in eights.
   __device__ const uint8_t* row(const NormGemv& p, int of) const {
-    const int which = kGated ? of / 8 : part;
-    const int64_t wanted = first + (kGated ? of % 8 : of);
+    const int which = kEnd == End::gated ? of / 8 : part;
+    int64_t wanted = first + (kEnd == End::plain ? of : of % 8);
+    if constexpr (kEnd == End::turned) {
+      wanted += of / 8 * (p.turned.dim / 2);
+    }
     return p.weights[which] + min(wanted, p.outputs[which].size - 1) * p.row_bytes;
   }
 };
 
-template <bool kGated>
-__device__ void put_tile(const WarpParts& parts, const NormGemv& p, const Tile<kGated>& tile) {
-  constexpr int kColumns = kGated ? 8 : 16;
+// As kv_write: what enters the rotation was rounded to the type of q.
+__device__ void put_turned(const Turned& to, int row, int64_t first, float low, float high) {
+  if (to.q.is_bf16) {
+    low = __bfloat162float(__float2bfloat16_rn(low));
+    high = __bfloat162float(__float2bfloat16_rn(high));
+  }
+  const int head = static_cast<int>(first / to.dim);
+  const int i = static_cast<int>(first % to.dim);
+  const int half = to.dim / 2;
+  if (head < to.heads + to.kv_heads) {
+    const float c = to.table[row * to.dim + i];
+    const float s = to.table[row * to.dim + half + i];
+    const float turned = low * c - high * s;
+    high = high * c + low * s;
+    low = turned;
+  }
+  if (head < to.heads) {
+    const int64_t at = row * to.q_stride + first;
+    to.q.set(at, low);
+    to.q.set(at + half, high);
+    return;
+  }
+  const Any& pages = head < to.heads + to.kv_heads ? to.k : to.v;
+  const int64_t at =
+      (int64_t{to.slots[row]} * to.kv_heads + (head - to.heads) % to.kv_heads) * to.dim + i;
+  pages.set(at, low);
+  pages.set(at + half, high);
+}
+
+template <End kEnd>
+__device__ void put_tile(const WarpParts& parts, const NormGemv& p, const Tile<kEnd>& tile) {
+  constexpr int kColumns = kEnd == End::plain ? 16 : 8;
   const int column = threadIdx.x % kColumns;
   const int row = threadIdx.x / kColumns;
   const Output& output = p.outputs[tile.part];
@@ -122,21 +177,25 @@ __device__ void put_tile(const WarpParts& parts, const NormGemv& p, const Tile<k
     return;
   }
   float total = 0;
-  float up = 0;
+  float other = 0;
 #pragma unroll
   for (int w = 0; w < kMmaWarps; ++w) {
     total += parts[w][column][row];
-    if constexpr (kGated) {
-      up += parts[w][column + 8][row];
+    if constexpr (kEnd != End::plain) {
+      other += parts[w][column + 8][row];
     }
   }
-  if constexpr (kGated) {
-    total = total * __fdividef(1.0f, 1.0f + __expf(-total)) * up;
+  if constexpr (kEnd == End::turned) {
+    put_turned(p.turned, row, tile.first + column, total, other);
+    return;
+  }
+  if constexpr (kEnd == End::gated) {
+    total = total * __fdividef(1.0f, 1.0f + __expf(-total)) * other;
   }
   output.put(row, tile.first + column, total);
 }
 
-template <Dtype kType, bool kGated>
+template <Dtype kType, End kEnd>
 __global__ void __launch_bounds__(kNormThreads, 2)
     norm_gemv_registers(const __grid_constant__ NormGemv p) {
   constexpr bool kSplit = splits_groups(kType);
@@ -149,7 +208,7 @@ __global__ void __launch_bounds__(kNormThreads, 2)
   const int warp = threadIdx.x / 32;
   const int g = threadIdx.x % 32 / 4;
   const int t = threadIdx.x % 4;
-  const Tile<kGated> tile(p, blockIdx.x);
+  const Tile<kEnd> tile(p, blockIdx.x);
   const uint8_t* row0 = tile.row(p, g);
   const uint8_t* row1 = tile.row(p, g + 8);
   const auto* x_row = reinterpret_cast<const bf16*>(shared + min(g, p.n - 1) * p.normed_bytes);
@@ -172,7 +231,7 @@ __global__ void __launch_bounds__(kNormThreads, 2)
 }
 
 // As gemv_stream, with x from shared memory behind which the stages lie.
-template <Dtype kType, bool kGated>
+template <Dtype kType, End kEnd>
 __global__ void __launch_bounds__(kStreamThreads, 2)
     norm_gemv_stream(const __grid_constant__ NormGemv p) {
   constexpr bool kSplit = splits_groups(kType);
@@ -192,7 +251,7 @@ __global__ void __launch_bounds__(kStreamThreads, 2)
   const int64_t tiles = p.tile_begins[kMostNormLinears];
   if (warp == kMmaWarps) {
     for (int64_t index = blockIdx.x; index < tiles; index += gridDim.x) {
-      ring.ask_for(Tile<kGated>(p, index).row(p, lane % 16), p.groups);
+      ring.ask_for(Tile<kEnd>(p, index).row(p, lane % 16), p.groups);
     }
     return;
   }
@@ -216,7 +275,7 @@ __global__ void __launch_bounds__(kStreamThreads, 2)
     // Two sets of sums in turn: a thread can be at most one tile ahead of another.
     store_part(parts[parity], warp, sum);
     join_multipliers();
-    put_tile(parts[parity], p, Tile<kGated>(p, index));
+    put_tile(parts[parity], p, Tile<kEnd>(p, index));
   }
 }
 
@@ -227,8 +286,12 @@ constexpr int64_t kSharedOfTwoBlocks = 86 << 10;
 constexpr int64_t kSharedOfOneBlock = 200 << 10;
 constexpr int64_t kNormedOfTwoBlocks = 20 << 10;
 
+constexpr const char* name_of(End end) {
+  return end == End::plain ? "norm_gemv" : end == End::gated ? "norm_swiglu" : "norm_project_kv";
+}
+
 // One launch for all tiles. False when the rows leave too little room for weights.
-template <Dtype kType, bool kGated>
+template <Dtype kType, End kEnd>
 bool launch_gemv(const ExecutionContext& ctx, NormGemv& p) {
   const int64_t tiles = p.tile_begins[kMostNormLinears];
   const int64_t normed = div_up(int64_t{p.n} * p.normed_bytes, 128) * 128;
@@ -247,33 +310,33 @@ bool launch_gemv(const ExecutionContext& ctx, NormGemv& p) {
         return false;
       }
       const int64_t most = (two ? 2 : 1) * static_cast<int64_t>(ctx.cuda->device.multiprocessors);
-      launch(ctx, kGated ? "norm_swiglu_stream" : "norm_gemv_stream",
+      launch(ctx, name_of(kEnd),
              {dim3(blocks_x(std::min(tiles, most))), dim3(kStreamThreads),
               static_cast<size_t>(normed + p.stages * kStageBytes), true},
-             norm_gemv_stream<kType, kGated>, p);
+             norm_gemv_stream<kType, kEnd>, p);
       return true;
     }
   }
   if (normed > kSharedOfTwoBlocks) {
     return false;
   }
-  launch(ctx, kGated ? "norm_swiglu_registers" : "norm_gemv_registers",
+  launch(ctx, name_of(kEnd),
          {dim3(blocks_x(tiles)), dim3(kNormThreads), static_cast<size_t>(normed), true},
-         norm_gemv_registers<kType, kGated>, p);
+         norm_gemv_registers<kType, kEnd>, p);
   return true;
 }
 
-template <bool kGated>
+template <End kEnd>
 bool launch_of_type(const ExecutionContext& ctx, Dtype type, NormGemv& p) {
   switch (type) {
     case Dtype::bf16:
-      return launch_gemv<Dtype::bf16, kGated>(ctx, p);
+      return launch_gemv<Dtype::bf16, kEnd>(ctx, p);
     case Dtype::q8_0:
-      return launch_gemv<Dtype::q8_0, kGated>(ctx, p);
+      return launch_gemv<Dtype::q8_0, kEnd>(ctx, p);
     case Dtype::q4_0:
-      return launch_gemv<Dtype::q4_0, kGated>(ctx, p);
+      return launch_gemv<Dtype::q4_0, kEnd>(ctx, p);
     case Dtype::q4_1:
-      return launch_gemv<Dtype::q4_1, kGated>(ctx, p);
+      return launch_gemv<Dtype::q4_1, kEnd>(ctx, p);
     default:
       return false;
   }
@@ -304,6 +367,7 @@ NormGemv gemv_of(const ExecutionContext& ctx, const NormedRows& rows, const Tens
   return {.weights = {},
           .outputs = {},
           .tile_begins = {},
+          .turned = {},
           .row_bytes = weight.row_stride_bytes(),
           .groups = static_cast<int>(in / kGroup),
           .x = elements<Any>(rows.x),
@@ -343,11 +407,33 @@ void norm_linear(const ExecutionContext& ctx, const NormLinearArgs& a) {
         p.tile_begins[i + 1] += div_up(weight.dim(0), 16);
       }
     }
-    if (launch_of_type<false>(ctx, a.weights[0].dtype(), p)) {
+    if (launch_of_type<End::plain>(ctx, a.weights[0].dtype(), p)) {
       return;
     }
   }
   norm_linear_unfused<Ops>(ctx, a);
+}
+
+bool project_kv(const ExecutionContext& ctx, const ProjectKv& a) {
+  const int64_t dim = a.k_pages.dim(3);
+  if (dim % 16 != 0 || !fits(ctx, a.rows, a.weight, a.weight) || !a.k_pages.is_contiguous() ||
+      !a.v_pages.is_contiguous() || a.q.stride(1) != dim || a.q.stride(2) != 1) {
+    return false;
+  }
+  NormGemv p = gemv_of(ctx, a.rows, a.weight);
+  p.weights[0] = reinterpret_cast<const uint8_t*>(a.weight.raw());
+  p.outputs[0].size = a.weight.dim(0);
+  p.tile_begins[kMostNormLinears] = a.weight.dim(0) / 16;
+  p.turned = {.table = a.table.data<float>(),
+              .slots = a.slots.data<int32_t>(),
+              .q = elements<Any>(a.q),
+              .k = elements<Any>(a.k_pages),
+              .v = elements<Any>(a.v_pages),
+              .q_stride = a.q.stride(0),
+              .heads = static_cast<int>(a.q.dim(1)),
+              .kv_heads = static_cast<int>(a.k_pages.dim(2)),
+              .dim = static_cast<int>(dim)};
+  return launch_of_type<End::turned>(ctx, a.weight.dtype(), p);
 }
 
 void norm_swiglu(const ExecutionContext& ctx, const NormSwigluArgs& a) {
@@ -357,7 +443,7 @@ void norm_swiglu(const ExecutionContext& ctx, const NormSwigluArgs& a) {
     p.weights[1] = reinterpret_cast<const uint8_t*>(a.up.raw());
     p.outputs[0] = p.outputs[1] = output_of(a.out, Tensor());
     p.tile_begins[kMostNormLinears] = div_up(a.gate.dim(0), 8);
-    if (launch_of_type<true>(ctx, a.gate.dtype(), p)) {
+    if (launch_of_type<End::gated>(ctx, a.gate.dtype(), p)) {
       return;
     }
   }

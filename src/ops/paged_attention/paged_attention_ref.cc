@@ -7,42 +7,50 @@
 namespace offbook::ops::ref {
 namespace {
 
-// Output row of one query head: it sees keys begin…end-1 of the sequence.
-struct Query {
-  PagedSequence sequence;
-  int64_t row;
-  int64_t head;
-  int64_t begin;
-  int64_t end;
-};
+// Keys or values of a sequence for one KV head, [kv_length, dim]: read once for all queries.
+std::vector<double> rows_of(const PagedAttentionArgs& a, const PagedSequence& s,
+                            const Tensor& pages, int64_t kv_head) {
+  const int64_t dim = pages.dim(3);
+  std::vector<double> out;
+  out.reserve(static_cast<size_t>(s.kv_length * dim));
+  for (int64_t j = 0; j < s.kv_length; ++j) {
+    const int64_t page = get_i32(a.page_list, s.pages_begin + j / kPageTokens);
+    for (int64_t i = 0; i < dim; ++i) {
+      out.push_back(get(pages, page, j % kPageTokens, kv_head, i));
+    }
+  }
+  return out;
+}
 
-void attend(const PagedAttentionArgs& a, const Query& q) {
-  const int64_t kv = q.head / (a.q.dim(1) / a.k_pages.dim(2));
+// The keys begin…end-1 that a query sees, and what it makes of them.
+void attend(const PagedAttentionArgs& a, const double* k, const double* v, int64_t row,
+            int64_t head, int64_t begin, int64_t end) {
   const int64_t dim = a.q.dim(2);
-  const auto page = [&](int64_t j) {
-    return get_i32(a.page_list, q.sequence.pages_begin + j / kPageTokens);
-  };
+  std::vector<double> q;
+  for (int64_t i = 0; i < dim; ++i) {
+    q.push_back(get(a.q, row, head, i));
+  }
   std::vector<double> scores;
   double highest = -INFINITY;
-  for (int64_t j = q.begin; j < q.end; ++j) {
+  for (int64_t j = begin; j < end; ++j) {
     double dot = 0;
     for (int64_t i = 0; i < dim; ++i) {
-      dot += get(a.q, q.row, q.head, i) * get(a.k_pages, page(j), j % kPageTokens, kv, i);
+      dot += q[static_cast<size_t>(i)] * k[j * dim + i];
     }
     scores.push_back(dot * a.scale);
     highest = std::max(highest, scores.back());
   }
   double sum = 0;
   std::vector<double> out(static_cast<size_t>(dim), 0.0);
-  for (int64_t j = q.begin; j < q.end; ++j) {
-    const double weight = std::exp(scores[static_cast<size_t>(j - q.begin)] - highest);
+  for (int64_t j = begin; j < end; ++j) {
+    const double weight = std::exp(scores[static_cast<size_t>(j - begin)] - highest);
     sum += weight;
     for (int64_t i = 0; i < dim; ++i) {
-      out[static_cast<size_t>(i)] += weight * get(a.v_pages, page(j), j % kPageTokens, kv, i);
+      out[static_cast<size_t>(i)] += weight * v[j * dim + i];
     }
   }
   for (int64_t i = 0; i < dim; ++i) {
-    set(a.out, out[static_cast<size_t>(i)] / sum, q.row, q.head, i);
+    set(a.out, out[static_cast<size_t>(i)] / sum, row, head, i);
   }
 }
 
@@ -74,16 +82,18 @@ void kv_write(const ExecutionContext& ctx, const KvWriteArgs& a) {
 
 void paged_attention(const ExecutionContext&, const PagedAttentionArgs& a) {
   const auto* sequences = reinterpret_cast<const PagedSequence*>(a.sequences.raw());
+  const int64_t group = a.q.dim(1) / a.k_pages.dim(2);
   for (int64_t i = 0; i < a.sequences.dim(0); ++i) {
     const PagedSequence& s = sequences[i];
-    for (int64_t t = 0; t < s.length; ++t) {
-      const int64_t end = s.kv_length - s.length + t + 1;
-      for (int64_t h = 0; h < a.q.dim(1); ++h) {
-        attend(a, {.sequence = s,
-                   .row = s.query_begin + t,
-                   .head = h,
-                   .begin = a.window > 0 && end > a.window ? end - a.window : 0,
-                   .end = end});
+    for (int64_t kv = 0; s.length > 0 && kv < a.k_pages.dim(2); ++kv) {
+      const std::vector<double> k = rows_of(a, s, a.k_pages, kv);
+      const std::vector<double> v = rows_of(a, s, a.v_pages, kv);
+      for (int64_t t = 0; t < s.length; ++t) {
+        const int64_t end = s.kv_length - s.length + t + 1;
+        const int64_t begin = a.window > 0 && end > a.window ? end - a.window : 0;
+        for (int64_t h = kv * group; h < (kv + 1) * group; ++h) {
+          attend(a, k.data(), v.data(), s.query_begin + t, h, begin, end);
+        }
       }
     }
   }

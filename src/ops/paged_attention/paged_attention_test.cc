@@ -1,3 +1,4 @@
+#include <cctype>
 #include <cmath>
 #include <numeric>
 
@@ -17,6 +18,9 @@ struct Layout {
   std::vector<std::pair<int32_t, int32_t>> sequences;  // queries, tokens in the cache
   int32_t window = 0;
 };
+std::ostream& operator<<(std::ostream& out, const Layout& l) {
+  return out << l.name;
+}
 
 // Pages are handed out from the last to the first, so that neighbours in a sequence are not
 // neighbours in memory; there is one page more than needed.
@@ -71,21 +75,27 @@ std::vector<Layout> layouts() {
   };
 }
 
-TEST(PagedAttention, EqualsTheReference) {
-  for (const Layout& l : layouts()) {
-    check("paged_attention f32 " + l.name, testing::f32_tolerance(l.dim),
-          [&](auto& ctx, auto& c) { paged_attention(ctx, args_of(c, l, Dtype::f32, Dtype::f32)); });
-    check(
-        "paged_attention f32 over bf16 " + l.name, testing::f32_tolerance(l.dim),
+// A test each, so that shards share them.
+class PagedLayouts : public ::testing::TestWithParam<Layout> {};
+
+TEST_P(PagedLayouts, EqualTheReference) {
+  const Layout& l = GetParam();
+  check("paged_attention f32 " + l.name, testing::f32_tolerance(l.dim),
+        [&](auto& ctx, auto& c) { paged_attention(ctx, args_of(c, l, Dtype::f32, Dtype::f32)); });
+  check("paged_attention f32 over bf16 " + l.name, testing::f32_tolerance(l.dim),
         [&](auto& ctx, auto& c) { paged_attention(ctx, args_of(c, l, Dtype::f32, Dtype::bf16)); });
-    check("paged_attention bf16 compute " + l.name, testing::bf16_tolerance(),
-          [&](auto& ctx, auto& c) { paged_attention(ctx, args_of(c, l, Dtype::f32, Dtype::bf16)); },
-          {.compute = Compute::bf16});
-    check("paged_attention bf16 " + l.name, testing::bf16_tolerance(), [&](auto& ctx, auto& c) {
-      paged_attention(ctx, args_of(c, l, Dtype::bf16, Dtype::bf16));
-    });
-  }
+  check("paged_attention bf16 compute " + l.name, testing::bf16_tolerance(),
+        [&](auto& ctx, auto& c) { paged_attention(ctx, args_of(c, l, Dtype::f32, Dtype::bf16)); },
+        {.compute = Compute::bf16});
+  check("paged_attention bf16 " + l.name, testing::bf16_tolerance(),
+        [&](auto& ctx, auto& c) { paged_attention(ctx, args_of(c, l, Dtype::bf16, Dtype::bf16)); });
 }
+
+INSTANTIATE_TEST_SUITE_P(Paged, PagedLayouts, ::testing::ValuesIn(layouts()), [](const auto& at) {
+  std::string name = at.param.name;
+  std::erase_if(name, [](char c) { return std::isalnum(c) == 0; });
+  return name;
+});
 
 // A chunk of one sequence whose pages follow one another, and a caller who says so.
 TEST(PagedAttention, ReadsNeighbouringPagesWhereTheyLie) {

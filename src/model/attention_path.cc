@@ -8,7 +8,8 @@
 
 namespace offbook::model {
 
-Tensor make_ints(const backend::ExecutionContext& ctx, std::span<const int32_t> values, const Shape& shape) {
+Tensor make_ints(const backend::ExecutionContext& ctx, std::span<const int32_t> values,
+                 const Shape& shape) {
   const Tensor out = ctx.make(Dtype::i32, shape);
   OB_CHECK(out.numel() == static_cast<int64_t>(values.size()));
   backend::upload(ctx, std::as_bytes(values), out);
@@ -19,7 +20,10 @@ Tensor make_rope_table(const backend::ExecutionContext& ctx, std::span<const int
                        const Tensor& inv_freq, float scale) {
   const auto n = static_cast<int64_t>(positions.size());
   const Tensor table = ctx.make(Dtype::f32, {n, 2 * inv_freq.dim(0)});
-  ops::rope_table(ctx, {.positions = make_ints(ctx, positions, {n}), .inv_freq = inv_freq, .scale = scale, .out = table});
+  ops::rope_table(ctx, {.positions = make_ints(ctx, positions, {n}),
+                        .inv_freq = inv_freq,
+                        .scale = scale,
+                        .out = table});
   return table;
 }
 
@@ -36,8 +40,10 @@ PackedAttention::PackedAttention(const backend::ExecutionContext& ctx, const Mod
   }
   int32_t rows = 0;
   for (const PackedSequence& s : options.sequences) {
-    OB_REQUIRE(s.prefix_begin >= 0 && s.prefix_len >= 0 && s.prefix_begin + s.prefix_len <= prefix_rows, InvalidArgument,
-               "prefix rows {}…{} of {}", s.prefix_begin, s.prefix_begin + s.prefix_len, prefix_rows);
+    OB_REQUIRE(
+        s.prefix_begin >= 0 && s.prefix_len >= 0 && s.prefix_begin + s.prefix_len <= prefix_rows,
+        InvalidArgument, "prefix rows {}…{} of {}", s.prefix_begin, s.prefix_begin + s.prefix_len,
+        prefix_rows);
     OB_REQUIRE(s.before >= 0 && (s.before == 0 || s.before < s.length), InvalidArgument,
                "{} of {} rows before a prefix", s.before, s.length);
     rows += s.length;
@@ -67,7 +73,8 @@ PackedAttention::PackedAttention(const backend::ExecutionContext& ctx, const Mod
 }
 
 // Keys are the prefix rows and behind them the pass's own.
-void PackedAttention::read_in_place(std::span<const PackedSequence> sequences, std::vector<int32_t>& table) {
+void PackedAttention::read_in_place(std::span<const PackedSequence> sequences,
+                                    std::vector<int32_t>& table) {
   const auto prefix_rows = static_cast<int32_t>(prefix_.tokens());
   int32_t at = 0;
   for (const PackedSequence& s : sequences) {
@@ -103,12 +110,17 @@ std::vector<int32_t> PackedAttention::read_in_order(std::span<const PackedSequen
   return order;
 }
 
-Tensor PackedAttention::attend(const Graph& g, int layer, const Tensor& q, const Tensor& k, const Tensor& v) {
-  const auto l = static_cast<size_t>(layer);
+void PackedAttention::keep_only(const Graph& g, int layer, const Tensor& k, const Tensor& v) {
   if (capture_.defined()) {
-    captured_.k[l] = autograd::gather_rows(g, k, capture_);
-    captured_.v[l] = autograd::gather_rows(g, v, capture_);
+    captured_.k[static_cast<size_t>(layer)] = autograd::gather_rows(g, k, capture_);
+    captured_.v[static_cast<size_t>(layer)] = autograd::gather_rows(g, v, capture_);
   }
+}
+
+Tensor PackedAttention::attend(const Graph& g, int layer, const Tensor& q, const Tensor& k,
+                               const Tensor& v) {
+  const auto l = static_cast<size_t>(layer);
+  keep_only(g, layer, k, v);
   // In a recorded pass they turn where they stand: keys before RoPE were gathered above, and nobody
   // else asks for them.
   Tensor keys = k;

@@ -11,7 +11,20 @@
 namespace offbook::model {
 
 using autograd::Graph;
+class KvCache;
 struct LayerKv;
+
+// Where a pass over cached sequences finds them; as ops::KvWriteArgs and ops::PagedAttentionArgs.
+struct CachedRows {
+  KvCache* cache = nullptr;
+  Tensor table;      // f32 [n, dim]
+  Tensor slots;      // i32 [n]
+  Tensor page_list;  // i32 [entries]
+  Tensor sequences;  // i32 [sequences, 4]
+  int32_t max_length = 0;
+  int32_t max_kv_length = 0;
+  int32_t first_page = -1;
+};
 
 // One pass over all layers uses one path. Not thread-safe.
 class AttentionPath {
@@ -19,11 +32,16 @@ class AttentionPath {
   virtual ~AttentionPath() = default;
   // q [n, heads, dim], k and v [n, kv_heads, dim], before RoPE (after qk norm) → [n, heads, dim]. A
   // path may rotate q, and in a recorded pass k, where they stand.
-  virtual Tensor attend(const Graph& g, int layer, const Tensor& q, const Tensor& k, const Tensor& v) = 0;
-  // Where the path keeps keys and values of some rows for the caller; null when it keeps none. After
-  // attend() of a layer the entries of that layer are set.
+  virtual Tensor attend(const Graph& g, int layer, const Tensor& q, const Tensor& k,
+                        const Tensor& v) = 0;
+  // Keeps what attend() keeps of a layer, without attending.
+  virtual void keep_only(const Graph&, int /*layer*/, const Tensor& /*k*/, const Tensor& /*v*/) {}
+  // Where the path keeps keys and values of some rows for the caller; null when it keeps none.
+  // After attend() of a layer the entries of that layer are set.
   virtual LayerKv* kept() { return nullptr; }
   virtual int64_t kept_rows() const { return 0; }
+  // The cache behind it, for steps that run all layers at once; null where there is none.
+  virtual const CachedRows* cached() const { return nullptr; }
 };
 
 // Keys (before RoPE) and values of some tokens in every layer.
@@ -47,28 +65,31 @@ class PackedAttention final : public AttentionPath {
  public:
   struct Options {
     std::span<const PackedSequence> sequences;  // their lengths add up to n
-    // Rows that sequences may name as prefix; null: none. Rotated to prefix_positions: 0…prefix_len-1
-    // of the sequence that reads them, or before…before+prefix_len-1.
+    // Rows that sequences may name as prefix; null: none. Rotated to prefix_positions:
+    // 0…prefix_len-1 of the sequence that reads them, or before…before+prefix_len-1.
     const LayerKv* prefix = nullptr;
     std::span<const int32_t> prefix_positions;  // one a prefix row
     std::span<const int32_t> positions;         // one a row of the pass
     // Rows whose keys (before RoPE) and values are kept; empty: none.
     std::span<const int32_t> capture;
   };
-  PackedAttention(const backend::ExecutionContext& ctx, const ModelConfig& config, const Tensor& inv_freq,
-                  const Options& options);
+  PackedAttention(const backend::ExecutionContext& ctx, const ModelConfig& config,
+                  const Tensor& inv_freq, const Options& options);
 
-  Tensor attend(const Graph& g, int layer, const Tensor& q, const Tensor& k, const Tensor& v) override;
+  Tensor attend(const Graph& g, int layer, const Tensor& q, const Tensor& k,
+                const Tensor& v) override;
+  void keep_only(const Graph& g, int layer, const Tensor& k, const Tensor& v) override;
   // Of the rows asked for, in their order; differentiable.
   LayerKv* kept() override { return capture_.defined() ? &captured_ : nullptr; }
   int64_t kept_rows() const override { return capture_.defined() ? capture_.dim(0) : 0; }
 
  private:
   void read_in_place(std::span<const PackedSequence> sequences, std::vector<int32_t>& table);
-  std::vector<int32_t> read_in_order(std::span<const PackedSequence> sequences, std::vector<int32_t>& table);
+  std::vector<int32_t> read_in_order(std::span<const PackedSequence> sequences,
+                                     std::vector<int32_t>& table);
 
   const ModelConfig& config_;
-  LayerKv prefix_;  // shares the tensors: a pass may run again in backward
+  LayerKv prefix_;       // shares the tensors: a pass may run again in backward
   Tensor rows_table_;    // f32 [n, dim]
   Tensor prefix_table_;  // f32 [prefix rows, dim]
   Tensor sequences_;     // i32 [sequences, 5]
@@ -80,7 +101,8 @@ class PackedAttention final : public AttentionPath {
 };
 
 // Copies host numbers to a tensor on ctx's device, in its arena.
-Tensor make_ints(const backend::ExecutionContext& ctx, std::span<const int32_t> values, const Shape& shape);
+Tensor make_ints(const backend::ExecutionContext& ctx, std::span<const int32_t> values,
+                 const Shape& shape);
 
 // f32 [positions, head_dim] cosines and sines.
 Tensor make_rope_table(const backend::ExecutionContext& ctx, std::span<const int32_t> positions,

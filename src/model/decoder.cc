@@ -12,44 +12,45 @@ namespace offbook::model {
 namespace {
 
 int32_t rows_of(const Append& a) {
-  return a.soft_tokens.defined() ? static_cast<int32_t>(a.soft_tokens.dim(0)) : static_cast<int32_t>(a.tokens.size());
+  return a.soft_tokens.defined() ? static_cast<int32_t>(a.soft_tokens.dim(0))
+                                 : static_cast<int32_t>(a.tokens.size());
 }
 
-// Keys and values of a pass go into the cache and are read back from it with everything before them.
+// Keys and values of a pass go into the cache and are read back from it with everything before
+// them.
 class CachedAttention final : public AttentionPath {
  public:
-  const ModelConfig* config;
-  KvCache* cache;
-  Tensor table;      // f32 [n, dim]
-  Tensor slots;      // i32 [n]
-  Tensor page_list;  // i32 [entries]
-  Tensor sequences;  // i32 [sequences, 4]
-  int32_t max_length = 0;
-  int32_t max_kv_length = 0;
-  int32_t first_page = -1;
+  CachedAttention(const ModelConfig& config, CachedRows rows)
+      : config_(config), rows_(std::move(rows)) {}
 
-  Tensor attend(const Graph& g, int layer, const Tensor& q, const Tensor& k, const Tensor& v) override {
+  Tensor attend(const Graph& g, int layer, const Tensor& q, const Tensor& k,
+                const Tensor& v) override {
     ops::kv_write(g.ctx, {.k = k,
                           .v = v,
-                          .table = table,
-                          .slots = slots,
-                          .k_pages = cache->k(layer),
-                          .v_pages = cache->v(layer),
+                          .table = rows_.table,
+                          .slots = rows_.slots,
+                          .k_pages = rows_.cache->k(layer),
+                          .v_pages = rows_.cache->v(layer),
                           .q = q});
     const Tensor out = g.make(q.dtype(), q.shape());
     ops::paged_attention(g.ctx, {.q = q,
-                                 .k_pages = cache->k(layer),
-                                 .v_pages = cache->v(layer),
-                                 .page_list = page_list,
-                                 .sequences = sequences,
-                                 .max_length = max_length,
-                                 .max_kv_length = max_kv_length,
-                                 .window = static_cast<int32_t>(config->window(layer)),
-                                 .scale = 1.0f / std::sqrt(static_cast<float>(config->head_dim)),
-                                 .first_page = first_page,
+                                 .k_pages = rows_.cache->k(layer),
+                                 .v_pages = rows_.cache->v(layer),
+                                 .page_list = rows_.page_list,
+                                 .sequences = rows_.sequences,
+                                 .max_length = rows_.max_length,
+                                 .max_kv_length = rows_.max_kv_length,
+                                 .window = static_cast<int32_t>(config_.window(layer)),
+                                 .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim)),
+                                 .first_page = rows_.first_page,
                                  .out = out});
     return out;
   }
+  const CachedRows* cached() const override { return &rows_; }
+
+ private:
+  const ModelConfig& config_;
+  CachedRows rows_;
 };
 
 }  // namespace
@@ -70,7 +71,8 @@ Decoder::Decoder(const backend::ExecutionContext& where, const Llama& model, con
            .profile = where.profile},
       cache_(ctx_, model.config(), options.cache_tokens, options.cache),
       rope_scale_(rope_frequencies(model.config()).scale) {
-  OB_REQUIRE(options.prefill_rows >= 1, InvalidArgument, "a pass has at least one row, not {}", options.prefill_rows);
+  OB_REQUIRE(options.prefill_rows >= 1, InvalidArgument, "a pass has at least one row, not {}",
+             options.prefill_rows);
 }
 
 Decoder::Options Decoder::options_for(const backend::ExecutionContext& where,
@@ -119,17 +121,20 @@ void Decoder::check(std::span<const Append> appends) const {
   OB_REQUIRE(!appends.empty(), InvalidArgument, "nothing to append");
   for (const Append& a : appends) {
     const int32_t rows = rows_of(a);
-    OB_REQUIRE(a.sequence != nullptr && rows > 0, InvalidArgument, "an append has a sequence and at least one row");
+    OB_REQUIRE(a.sequence != nullptr && rows > 0, InvalidArgument,
+               "an append has a sequence and at least one row");
     OB_REQUIRE(a.logit_rows >= 1 && a.logit_rows <= rows, InvalidArgument,
                "logits of {} rows of {}", a.logit_rows, rows);
     OB_REQUIRE(a.sequence->next_position() + rows <= config.max_positions, InvalidArgument,
-               "{} tokens behind {} do not fit the model's window of {}", rows, a.sequence->next_position(),
-               config.max_positions);
-    OB_REQUIRE(!a.soft_tokens.defined() || (a.soft_tokens.rank() == 2 && a.soft_tokens.dim(1) == config.hidden),
-               InvalidArgument, "soft tokens are [n, {}], not {}", config.hidden, to_string(a.soft_tokens));
+               "{} tokens behind {} do not fit the model's window of {}", rows,
+               a.sequence->next_position(), config.max_positions);
+    OB_REQUIRE(!a.soft_tokens.defined() ||
+                   (a.soft_tokens.rank() == 2 && a.soft_tokens.dim(1) == config.hidden),
+               InvalidArgument, "soft tokens are [n, {}], not {}", config.hidden,
+               to_string(a.soft_tokens));
     for (const int32_t id : a.tokens) {
-      OB_REQUIRE(id >= 0 && id < config.vocab_size, InvalidArgument, "token {} is outside a vocabulary of {}", id,
-                 config.vocab_size);
+      OB_REQUIRE(id >= 0 && id < config.vocab_size, InvalidArgument,
+                 "token {} is outside a vocabulary of {}", id, config.vocab_size);
     }
   }
 }
@@ -149,8 +154,10 @@ Tensor Decoder::append(std::span<const Append> appends) {
              InvalidArgument,
              "logits of several rows of an append in a pass of {} rows, at most {}", rows,
              options_.prefill_rows);
-  // Too long for one pass: each append runs in pieces, and its logits are kept in front of the arena.
-  int64_t wanted = std::count_if(appends.begin(), appends.end(), [](const Append& a) { return a.wants_logits; });
+  // Too long for one pass: each append runs in pieces, and its logits are kept in front of the
+  // arena.
+  int64_t wanted =
+      std::count_if(appends.begin(), appends.end(), [](const Append& a) { return a.wants_logits; });
   const Tensor all = ctx_.make(Dtype::f32, {wanted, model_.config().vocab_size});
   int64_t next = 0;
   for (const Append& a : appends) {
@@ -160,7 +167,8 @@ Tensor Decoder::append(std::span<const Append> appends) {
       if (a.soft_tokens.defined()) {
         piece.soft_tokens = a.soft_tokens.slice(0, begin, end);
       } else {
-        piece.tokens = a.tokens.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+        piece.tokens =
+            a.tokens.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
       }
       piece.wants_logits = a.wants_logits && end == rows_of(a);
       backend::ArenaScope scope(arena_);
@@ -214,20 +222,19 @@ Decoder::PassShape Decoder::shape_of_inputs() const {
 }
 
 Tensor Decoder::hidden_of(const PassInputs::Views& in, const PassShape& shape, const Tensor& x) {
-  CachedAttention path;
-  path.config = &model_.config();
-  path.cache = &cache_;
-  path.table = ctx_.make(Dtype::f32, {in.positions.dim(0), 2 * model_.inv_freq().dim(0)});
+  const Tensor table = ctx_.make(Dtype::f32, {in.positions.dim(0), 2 * model_.inv_freq().dim(0)});
   ops::rope_table(ctx_, {.positions = in.positions,
                          .inv_freq = model_.inv_freq(),
                          .scale = rope_scale_,
-                         .out = path.table});
-  path.slots = in.slots;
-  path.page_list = in.page_list;
-  path.sequences = in.sequences;
-  path.max_length = shape.max_length;
-  path.max_kv_length = shape.max_kv_length;
-  path.first_page = shape.first_page;
+                         .out = table});
+  CachedAttention path(model_.config(), {.cache = &cache_,
+                                         .table = table,
+                                         .slots = in.slots,
+                                         .page_list = in.page_list,
+                                         .sequences = in.sequences,
+                                         .max_length = shape.max_length,
+                                         .max_kv_length = shape.max_kv_length,
+                                         .first_page = shape.first_page});
   PassOptions options;
   if (shape.has_adapters) {
     options.adapters.several = adapters_;
@@ -268,10 +275,10 @@ Tensor Decoder::run_pass(std::span<const Append> appends, bool all_rows) {
 
 void Decoder::attach(Sequence& sequence, const Tensor& kv) {
   const ModelConfig& config = model_.config();
-  OB_REQUIRE(kv.rank() == 5 && kv.dim(0) == config.layers && kv.dim(1) == 2 && kv.dim(3) == config.kv_heads &&
-                 kv.dim(4) == config.head_dim,
-             InvalidArgument, "a KV prefix for this model is [{}, 2, n, {}, {}], not {}", config.layers,
-             config.kv_heads, config.head_dim, to_string(kv));
+  OB_REQUIRE(kv.rank() == 5 && kv.dim(0) == config.layers && kv.dim(1) == 2 &&
+                 kv.dim(3) == config.kv_heads && kv.dim(4) == config.head_dim,
+             InvalidArgument, "a KV prefix for this model is [{}, 2, n, {}, {}], not {}",
+             config.layers, config.kv_heads, config.head_dim, to_string(kv));
   const auto n = static_cast<int32_t>(kv.dim(2));
   if (n == 0) {
     return;

@@ -2,49 +2,20 @@
 
 #include <algorithm>
 
-#include "src/backend/transfer.h"
+#include "src/model/neighbours.h"
 #include "src/ops/packed_linear/packed_linear.h"
 #include "src/ops/registry.h"
 
 namespace offbook::model {
 namespace {
 
-// Calls fn(tensor&) for every tensor of a layer, defined or not.
-template <typename Layer, typename Fn>
-void each_tensor(Layer& w, const Fn& fn) {
-  for (auto* t : {&w.attn_norm, &w.q, &w.k, &w.v, &w.o, &w.q_bias, &w.k_bias, &w.v_bias, &w.o_bias, &w.q_norm,
-                  &w.k_norm, &w.ffn_norm, &w.gate, &w.up, &w.down}) {
-    fn(*t);
-  }
-}
-
-Tensor* matrix_of(LlamaLayerWeights& w, LoraTarget target) {
-  switch (target) {
-    case LoraTarget::q:
-      return &w.q;
-    case LoraTarget::k:
-      return &w.k;
-    case LoraTarget::v:
-      return &w.v;
-    case LoraTarget::o:
-      return &w.o;
-    case LoraTarget::gate:
-      return &w.gate;
-    case LoraTarget::up:
-      return &w.up;
-    case LoraTarget::down:
-      return &w.down;
-  }
-  OB_CHECK(false);
-}
-
 // The adapters' factors for one matrix, as the lora operation takes them; its storage is per call
 // because the list is short (one entry an adapter in the batch).
-void add_several(const Graph& g, const Tensor& x, int layer, LoraTarget target, const Adapters& adapters,
-                 const Tensor& y) {
+void add_several(const Graph& g, const Tensor& x, int layer, LoraTarget target,
+                 const Adapters& adapters, const Tensor& y) {
   constexpr size_t kMost = 64;
-  OB_REQUIRE(adapters.several.size() <= kMost, InvalidArgument, "at most {} adapters in one batch, not {}", kMost,
-             adapters.several.size());
+  OB_REQUIRE(adapters.several.size() <= kMost, InvalidArgument,
+             "at most {} adapters in one batch, not {}", kMost, adapters.several.size());
   std::array<ops::LoraFactors, kMost> factors;
   int64_t rank = 0;
   for (size_t i = 0; i < adapters.several.size(); ++i) {
@@ -70,7 +41,8 @@ void adapt(const Graph& g, const Tensor& x, int layer, LoraTarget target, const 
   if (adapters.one != nullptr) {
     const LoraPair& pair = adapters.one->pair(layer, target);
     if (pair.a.defined()) {
-      autograd::linear_into(g, autograd::linear(g, x, pair.a, Tensor()), pair.b, adapters.one->scale(), y);
+      autograd::linear_into(g, autograd::linear(g, x, pair.a, Tensor()), pair.b,
+                            adapters.one->scale(), y);
     }
   } else if (!adapters.several.empty()) {
     add_several(g, x, layer, target, adapters, y);
@@ -82,24 +54,6 @@ Tensor project(const Graph& g, const Tensor& x, const Tensor& weight, const Tens
   const Tensor y = autograd::linear(g, x, weight, bias);
   adapt(g, x, layer, target, adapters, y);
   return y;
-}
-
-// Whether each tensor begins where the one before it ends, in one storage.
-bool lie_together(std::span<const Tensor* const> parts) {
-  for (size_t i = 1; i < parts.size(); ++i) {
-    const Tensor& before = *parts[i - 1];
-    if (before.storage() != parts[i]->storage() ||
-        before.raw() + before.bytes() != parts[i]->raw()) {
-      return false;
-    }
-  }
-  return true;
-}
-
-// A tensor of another shape that begins where `first` does.
-Tensor spanning(const Tensor& first, const Shape& shape) {
-  return Tensor(first.storage(), first.dtype(), shape,
-                static_cast<size_t>(first.raw() - first.storage()->data()));
 }
 
 // The factors of an adapter that read the input of `targets`, as one matrix; undefined where one is
@@ -144,92 +98,16 @@ void adapt_together(const Graph& g, const Tensor& x, int layer, std::span<const 
   }
 }
 
-// One tensor with the rows (or elements) of all parts, on ctx's device, and the parts as views of
-// it; undefined, and nothing moved, where they have no common form.
-Tensor join_rows(const backend::ExecutionContext& ctx, std::initializer_list<Tensor*> list) {
-  const std::vector<Tensor*> parts(list);
-  Shape shape = parts.front()->shape();
-  size_t bytes = 0;
-  shape[0] = 0;
-  for (const Tensor* t : parts) {
-    if (!t->defined() || t->dtype() != parts.front()->dtype() || t->rank() != shape.rank() ||
-        (t->rank() == 2 && t->dim(1) != shape[1])) {
-      return {};
-    }
-    shape[0] += t->dim(0);
-    bytes += static_cast<size_t>(t->bytes());
-  }
-  const Dtype dtype = parts.front()->dtype();
-  // Neighbours in a mapped file lie together on the host: they still have to reach the device.
-  const bool is_whole = lie_together({parts.begin(), parts.end()});
-  const Tensor all = is_whole ? backend::to_device(ctx, spanning(*parts.front(), shape))
-                              : Tensor(ctx.arena->allocator().allocate(bytes), dtype, shape);
-  int64_t row = 0;
-  for (Tensor* t : parts) {
-    const Tensor view = all.slice(0, row, row + t->dim(0));
-    if (!is_whole && t->device() == Device::cpu) {
-      backend::upload(ctx, {t->raw(), static_cast<size_t>(t->bytes())}, view);
-    } else if (!is_whole) {
-      ops::copy(ctx, {.x = *t, .out = view});
-    }
-    row += t->dim(0);
-    *t = view;
-  }
-  return all;
-}
-
 }  // namespace
-
-void Llama::join(const backend::ExecutionContext& ctx) {
-  for (LlamaLayerWeights& w : weights_.layers) {
-    Joined j{.qkv = join_rows(ctx, {&w.q, &w.k, &w.v}),
-             .gate_up = join_rows(ctx, {&w.gate, &w.up})};
-    if (j.qkv.defined() && w.q_bias.defined()) {
-      j.qkv_bias = join_rows(ctx, {&w.q_bias, &w.k_bias, &w.v_bias});
-    }
-    joined_.push_back(std::move(j));
-  }
-}
-
-Llama::Llama(const backend::ExecutionContext& ctx, ModelConfig config, LlamaWeights weights,
-             Matrices matrices, std::shared_ptr<const PackedWeights> packed)
-    : config_(std::move(config)), weights_(std::move(weights)), packed_(std::move(packed)) {
-  const bool tied = weights_.lm_head.raw() == weights_.embedding.raw();
-  weights_.embedding = backend::to_device(ctx, weights_.embedding);
-  weights_.lm_head = tied ? weights_.embedding : backend::to_device(ctx, weights_.lm_head);
-  weights_.final_norm = backend::to_device(ctx, weights_.final_norm);
-  if (ctx.device() == Device::cuda || matrices == Matrices::joined) {
-    join(ctx);
-  }
-  for (LlamaLayerWeights& layer : weights_.layers) {
-    each_tensor(layer, [&](Tensor& t) { t = backend::to_device(ctx, t); });
-  }
-  const std::vector<float> frequencies = rope_frequencies(config_).inv_freq;
-  Tensor host = Tensor::empty(Dtype::f32, {static_cast<int64_t>(frequencies.size())});
-  std::copy(frequencies.begin(), frequencies.end(), host.data<float>());
-  inv_freq_ = backend::to_device(ctx, host);
-}
 
 Tensor Llama::embed(const Graph& g, const Tensor& ids, Dtype dtype) const {
   return autograd::embedding(g, ids, weights_.embedding, dtype);
 }
 
-bool Llama::is_small_step(const Graph& g, const Tensor& x, const PassOptions& options) const {
-  constexpr int64_t kRows = 8;  // beyond, the kernels that take the norm in have no gain
-  return g.tape == nullptr && g.ctx.device() == Device::cuda && x.dim(0) <= kRows &&
-         options.adapters.one == nullptr && options.adapters.several.empty();
-}
-
-Tensor Llama::gated_step(const Graph& g, const Tensor& x, const LlamaLayerWeights& w) const {
-  const Tensor out = g.make(x.dtype(), {x.dim(0), config_.ffn});
-  ops::norm_swiglu(
-      g.ctx, {.rows = {x, w.ffn_norm, config_.rms_eps}, .gate = w.gate, .up = w.up, .out = out});
-  return out;
-}
-
-std::optional<autograd::AdaptedMatrix> Llama::with_adapters(
-    const Graph& g, int index, int64_t rows, const Tensor& matrix,
-    std::span<const LoraTarget> targets, const PassOptions& options) const {
+std::optional<autograd::AdaptedMatrix> Llama::with_adapters(const Graph& g, int index, int64_t rows,
+                                                            const Tensor& matrix,
+                                                            std::span<const LoraTarget> targets,
+                                                            const PassOptions& options) const {
   // Setting the columns up moves the matrix once a pass, and backward keeps it: nothing for a small
   // model; for a large one, whose products are not bound by their outputs, more than it saves.
   constexpr int64_t kMostElements = int64_t{8} << 20;
@@ -251,10 +129,11 @@ std::optional<autograd::AdaptedMatrix> Llama::with_adapters(
   return out;
 }
 
-bool Llama::is_frozen(const Graph& g, int index, std::span<const LoraTarget> targets,
+bool Llama::is_frozen(const Graph& g, int index, const Neighbours& maps,
                       const PassOptions& options) const {
   const LoraAdapter* const adapter = options.adapters.one;
-  return g.tape != nullptr && std::none_of(targets.begin(), targets.end(), [&](LoraTarget target) {
+  return g.tape != nullptr && !g.needs_grad(maps.matrix) && !g.needs_grad(maps.norm) &&
+         std::none_of(maps.targets.begin(), maps.targets.end(), [&](LoraTarget target) {
            return adapter != nullptr && adapter->pair(index, target).a.defined();
          });
 }
@@ -267,7 +146,7 @@ Tensor Llama::through(const Graph& g, int index, const Tensor& x, const Neighbou
     autograd::rms_norm_into(g, x, maps.norm, config_.rms_eps, wide.slice(1, 0, x.dim(1)));
     return autograd::adapted_linear(g, wide, *m);
   }
-  if (is_frozen(g, index, maps.targets, options)) {
+  if (is_frozen(g, index, maps, options)) {
     return autograd::normed_linear(g, x, maps.norm, config_.rms_eps, maps.matrix, maps.bias);
   }
   const Tensor normed = autograd::rms_norm(g, x, maps.norm, config_.rms_eps);
@@ -326,17 +205,19 @@ Tensor Llama::fed_forward(const Graph& g, int index, const Tensor& x, const Pass
     return autograd::adapted_linear(g, wide, *m);
   }
   if (!joined_.empty() && joined_[static_cast<size_t>(index)].gate_up.defined() &&
-      is_frozen(g, index, kDown, options)) {
-    return autograd::gated_onto(g, gate, up, w.down, x,
-                                options.is_replay ? autograd::Value::unused : autograd::Value::made);
+      is_frozen(g, index, {Tensor(), w.down, Tensor(), kDown}, options)) {
+    return autograd::gated_onto(
+        g, gate, up, w.down, x,
+        options.is_replay ? autograd::Value::unused : autograd::Value::made);
   }
   return add_to(g, index, x, autograd::swiglu(g, gate, up), LoraTarget::down, options, residual);
 }
 
-Llama::LayerResult Llama::layer(const Graph& g, int index, const Tensor& x, AttentionPath& path,
-                                const PassOptions& options, Residual residual) const {
+std::array<Tensor, 3> Llama::projected(const Graph& g, int index, const Tensor& x,
+                                       const PassOptions& options) const {
   const LlamaLayerWeights& w = weights_.layers[static_cast<size_t>(index)];
-  const auto map = [&](const Tensor& in, const Tensor& weight, const Tensor& bias, LoraTarget target) {
+  const auto map = [&](const Tensor& in, const Tensor& weight, const Tensor& bias,
+                       LoraTarget target) {
     return project(g, in, weight, bias, index, target, options.adapters);
   };
   const Joined* const joined = joined_.empty() ? nullptr : &joined_[static_cast<size_t>(index)];
@@ -374,6 +255,21 @@ Llama::LayerResult Llama::layer(const Graph& g, int index, const Tensor& x, Atte
     q = autograd::rms_norm(g, q, w.q_norm, config_.rms_eps);
     k = autograd::rms_norm(g, k, w.k_norm, config_.rms_eps);
   }
+  return {q, k, v};
+}
+
+Llama::LayerResult Llama::kept_of(const Graph& g, int index, const Tensor& x, AttentionPath& path,
+                                  const PassOptions& options) const {
+  const auto [q, k, v] = projected(g, index, x, options);
+  path.keep_only(g, index, k, v);
+  const LayerKv& kept = *path.kept();
+  return {.kept_k = kept.k[static_cast<size_t>(index)],
+          .kept_v = kept.v[static_cast<size_t>(index)]};
+}
+
+Llama::LayerResult Llama::layer(const Graph& g, int index, const Tensor& x, AttentionPath& path,
+                                const PassOptions& options, Residual residual) const {
+  const auto [q, k, v] = projected(g, index, x, options);
   const Tensor attended = path.attend(g, index, q, k, v).merge_last();
   const Tensor middle = add_to(g, index, x, attended, LoraTarget::o, options, residual);
   LayerResult out{.x = fed_forward(g, index, middle, options, residual)};
@@ -393,38 +289,47 @@ void keep(AttentionPath& path, int layer, const Tensor& k, const Tensor& v) {
 
 }  // namespace
 
-Tensor Llama::run_checkpointed(const Graph& g, Tensor x, AttentionPath& path, const PassOptions& options) const {
+Tensor Llama::run_checkpointed(const Graph& g, Tensor x, AttentionPath& path,
+                               const PassOptions& options) const {
   std::vector<autograd::TensorSpec> specs{{x.dtype(), x.shape()}};
   if (path.kept() != nullptr) {
     specs.resize(3, {x.dtype(), {path.kept_rows(), config_.kv_heads, config_.head_dim}});
   }
-  const int64_t checkpointed = config_.layers - std::min(options.kept_layers, config_.layers);
+  int64_t checkpointed = config_.layers - std::min(options.kept_layers, config_.layers);
+  checkpointed -= checkpointed > 0 && stops_at_keys(checkpointed - 1, options) ? 1 : 0;
   for (int i = 0; i < checkpointed; ++i) {
     // By value: backward runs after this frame is gone. The path and the adapters outlive backward.
-    const auto out = autograd::checkpoint(g, specs, [this, i, x, &path, options](const Graph& inner) {
-      PassOptions mine = options;
-      mine.is_replay = inner.tape != nullptr;
-      const LayerResult r = layer(inner, i, x, path, mine);
-      return path.kept() == nullptr ? std::vector<Tensor>{r.x} : std::vector<Tensor>{r.x, r.kept_k, r.kept_v};
-    });
+    const auto out =
+        autograd::checkpoint(g, specs, [this, i, x, &path, options](const Graph& inner) {
+          PassOptions mine = options;
+          mine.is_replay = inner.tape != nullptr;
+          const LayerResult r = layer(inner, i, x, path, mine);
+          return path.kept() == nullptr ? std::vector<Tensor>{r.x}
+                                        : std::vector<Tensor>{r.x, r.kept_k, r.kept_v};
+        });
     if (path.kept() != nullptr) {
       keep(path, i, out[1], out[2]);
     }
     x = out.front();
   }
   for (auto i = static_cast<int>(checkpointed); i < config_.layers; ++i) {
-    x = layer(g, i, x, path, options).x;
+    x = stops_at_keys(i, options) ? kept_of(g, i, x, path, options).x
+                                  : layer(g, i, x, path, options).x;
   }
   return x;
 }
 
-Tensor Llama::run_forward(const Graph& g, Tensor x, AttentionPath& path, const PassOptions& options) const {
+Tensor Llama::run_forward(const Graph& g, Tensor x, AttentionPath& path,
+                          const PassOptions& options) const {
   const Tensor results[2] = {g.make(x.dtype(), x.shape()), g.make(x.dtype(), x.shape())};
   // On a GPU products add to the residual stream themselves: that saves two passes over it a layer.
   const Residual residual = g.ctx.device() == Device::cuda ? Residual::in_place : Residual::fresh;
   if (residual == Residual::in_place) {
     ops::copy(g.ctx, {.x = x, .out = results[0]});  // the caller's stays as it is
     x = results[0];
+    if (run_at_once(g, x, path, options)) {
+      return x;
+    }
   }
   const Shape kv{path.kept_rows(), config_.kv_heads, config_.head_dim};
   for (int i = 0; i < config_.layers; ++i) {
@@ -435,8 +340,10 @@ Tensor Llama::run_forward(const Graph& g, Tensor x, AttentionPath& path, const P
       v = g.make(x.dtype(), kv);
     }
     backend::ArenaScope scope(*g.ctx.arena);
-    const LayerResult out = layer(g, i, x, path, options, residual);
-    if (residual == Residual::fresh) {
+    const bool is_end = stops_at_keys(i, options);
+    const LayerResult out =
+        is_end ? kept_of(g, i, x, path, options) : layer(g, i, x, path, options, residual);
+    if (residual == Residual::fresh && !is_end) {
       x = results[i % 2];
       ops::copy(g.ctx, {.x = out.x, .out = x});
     }
@@ -501,6 +408,10 @@ void Llama::packed_layer(const Graph& g, int index, const Tensor& x, AttentionPa
     q = autograd::rms_norm(g, q, w.q_norm, config_.rms_eps);
     k = autograd::rms_norm(g, k, w.k_norm, config_.rms_eps);
   }
+  if (stops_at_keys(index, options)) {
+    path.keep_only(g, index, k, v);
+    return;
+  }
   const Tensor attended = path.attend(g, index, q, k, v).merge_last();
   ops::packed_linear(g.ctx, {.x = attended,
                              .matrix = &packed.o,
@@ -543,9 +454,12 @@ Tensor Llama::run_packed(const Graph& g, const Tensor& input, AttentionPath& pat
   return x;
 }
 
-Tensor Llama::run(const Graph& g, const Tensor& input, AttentionPath& path, const PassOptions& options) const {
-  OB_REQUIRE(input.rank() == 2 && input.dim(1) == config_.hidden, InvalidArgument, "input embeddings are [n, {}], not {}",
-             config_.hidden, to_string(input));
+Tensor Llama::run(const Graph& g, const Tensor& input, AttentionPath& path,
+                  const PassOptions& options) const {
+  OB_REQUIRE(options.wants_hidden || path.kept() != nullptr, InvalidArgument,
+             "a pass without hidden states keeps keys and values");
+  OB_REQUIRE(input.rank() == 2 && input.dim(1) == config_.hidden, InvalidArgument,
+             "input embeddings are [n, {}], not {}", config_.hidden, to_string(input));
   Tensor x = input;
   if (is_packed_pass(g, x, options)) {
     x = run_packed(g, x, path, options);
@@ -555,10 +469,12 @@ Tensor Llama::run(const Graph& g, const Tensor& input, AttentionPath& path, cons
     x = run_checkpointed(g, x, path, options);
   } else {
     for (int i = 0; i < config_.layers; ++i) {
-      x = layer(g, i, x, path, options).x;
+      x = stops_at_keys(i, options) ? kept_of(g, i, x, path, options).x
+                                    : layer(g, i, x, path, options).x;
     }
   }
-  return autograd::rms_norm(g, x, weights_.final_norm, config_.rms_eps);
+  return options.wants_hidden ? autograd::rms_norm(g, x, weights_.final_norm, config_.rms_eps)
+                              : Tensor();
 }
 
 Tensor Llama::logits(const backend::ExecutionContext& ctx, const Tensor& hidden) const {
@@ -586,63 +502,6 @@ int64_t Llama::kept_bytes_per_row(const LoraAdapter& adapter, Dtype activations)
     elements += is_adapted(LoraTarget::down) ? c.ffn : 0;
   }
   return dtype_bytes(activations, elements);
-}
-
-namespace {
-
-Tensor own(const backend::ExecutionContext& ctx, Dtype dtype, const Shape& shape) {
-  const auto bytes = static_cast<size_t>(dtype_bytes(dtype, shape.numel()));
-  return Tensor(ctx.arena->allocator().allocate(bytes), dtype, shape);
-}
-
-Tensor plain(const backend::ExecutionContext& ctx, const Tensor& weight, Dtype dtype) {
-  if (!weight.defined() || weight.rank() != 2 || weight.dtype() == dtype) {
-    return weight;
-  }
-  const Tensor out = own(ctx, dtype, weight.shape());
-  ops::dequantize(ctx, {.x = weight, .out = out});
-  return out;
-}
-
-}  // namespace
-
-LlamaWeights dequantised(const backend::ExecutionContext& ctx, const LlamaWeights& weights, Dtype dtype) {
-  LlamaWeights out = weights;
-  out.embedding = plain(ctx, weights.embedding, dtype);
-  const bool tied = weights.lm_head.raw() == weights.embedding.raw();
-  out.lm_head = tied ? out.embedding : plain(ctx, weights.lm_head, dtype);
-  for (LlamaLayerWeights& layer : out.layers) {
-    each_tensor(layer, [&](Tensor& t) { t = plain(ctx, t, dtype); });
-  }
-  return out;
-}
-
-LlamaWeights merged(const backend::ExecutionContext& ctx, const LlamaWeights& weights, const LoraAdapter& adapter,
-                    Dtype dtype) {
-  OB_REQUIRE(adapter.layers.size() == weights.layers.size(), InvalidArgument,
-             "an adapter of {} layers for a model of {}", adapter.layers.size(), weights.layers.size());
-  LlamaWeights out = weights;
-  for (size_t i = 0; i < out.layers.size(); ++i) {
-    for (int target = 0; target < kLoraTargets; ++target) {
-      const LoraPair& pair = adapter.layers[i][static_cast<size_t>(target)];
-      if (!pair.a.defined()) {
-        continue;
-      }
-      Tensor* matrix = matrix_of(out.layers[i], static_cast<LoraTarget>(target));
-      backend::ArenaScope scope(*ctx.arena);
-      const Tensor sum = ctx.make(Dtype::f32, matrix->shape());
-      ops::dequantize(ctx, {.x = *matrix, .out = sum});
-      // b a = (aᵀ)ᵀ applied to b's rows: the gradient to the input of a linear map by a.
-      ops::linear_backward_input(ctx, {.d_out = pair.b,
-                                       .weight = pair.a,
-                                       .alpha = adapter.scale(),
-                                       .write = ops::Write::accumulate,
-                                       .d_x = sum});
-      *matrix = own(ctx, dtype, sum.shape());
-      ops::copy(ctx, {.x = sum, .out = *matrix});
-    }
-  }
-  return out;
 }
 
 }  // namespace offbook::model

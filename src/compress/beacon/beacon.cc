@@ -125,7 +125,9 @@ WrittenSlots run(const Graph& g, const model::Llama& model, const Layout& layout
                                       .positions = layout.positions,
                                       .capture = layout.keep});
   model.run(g, x, *path,
-            {.adapters = {.one = options.lora}, .checkpointing = options.checkpointing});
+            {.adapters = {.one = options.lora},
+             .checkpointing = options.checkpointing,
+             .wants_hidden = false});
   if (g.tape != nullptr) {
     g.tape->keep_alive(path);
   }

@@ -53,13 +53,21 @@ Tensor linear_onto(const Graph& g, const Tensor& x, const Tensor& weight, const 
                    const Tensor& residual) {
   const Tensor out = g.make(x.dtype(), residual.shape());
   ops::linear(g.ctx, {.x = x, .weight = weight, .bias = bias, .addend = residual, .out = out});
-  if (g.needs_grad(x) || g.needs_grad(residual)) {
+  if (g.needs_grad(x) || g.needs_grad(residual) || g.needs_grad(weight)) {
     g.tape->record({out}, [=](Tape& tape) {
+      const Tensor d_out = tape.grad(out);
       if (tape.needs_grad(x)) {
         const Tape::Target to = tape.target(x);
         ops::linear_backward_input(
-            tape.ctx(),
-            {.d_out = tape.grad(out), .weight = weight, .write = to.write, .d_x = to.tensor});
+            tape.ctx(), {.d_out = d_out, .weight = weight, .write = to.write, .d_x = to.tensor});
+      }
+      if (tape.needs_grad(weight)) {
+        const bool to_bias = bias.defined() && tape.needs_grad(bias);
+        ops::linear_backward_weight(tape.ctx(),
+                                    {.x = x,
+                                     .d_out = d_out,
+                                     .d_weight = tape.accumulator(weight),
+                                     .d_bias = to_bias ? tape.accumulator(bias) : Tensor()});
       }
       pass_on(tape, out, residual);
     });

@@ -8,8 +8,9 @@
 
 namespace offbook::autograd {
 
-// residual + x weightᵀ + bias in one product. Where nothing else asks for the gradient of the
-// result, the residual takes it over without a copy.
+// residual + x weightᵀ + bias in one product; differentiable in x, the residual and, where they are
+// watched, weight and bias. Where nothing else asks for the gradient of the result, the residual
+// takes it over without a copy.
 Tensor linear_onto(const Graph& g, const Tensor& x, const Tensor& weight, const Tensor& bias,
                    const Tensor& residual);
 

@@ -23,6 +23,7 @@ class Run {
     if (!options_.checkpoint.empty()) {
       if (auto found = load_checkpoint(ctx_, fs_, options_.checkpoint, options_.recipe, task_.parameters(), best_)) {
         state_ = std::move(*found);
+        refresh_working(ctx_, runs_);
       }
     }
   }
@@ -71,7 +72,7 @@ class Run {
       backend::ArenaScope scope(*ctx_.arena);
       autograd::Tape tape(ctx_);
       for (const Parameter& run : runs_) {
-        tape.watch(run.value, run.grad);
+        tape.watch(run.watched(), run.grad);
       }
       const LossSum part = task_.micro_batches(
           Graph{ctx_, &tape}, std::span(seeds).subspan(i, std::min(most, seeds.size() - i)));
@@ -131,6 +132,7 @@ class Run {
     for (size_t i = 0; i < best_.size(); ++i) {
       backend::upload(ctx_, {best_[i].raw(), static_cast<size_t>(best_[i].bytes())}, task_.parameters()[i].value);
     }
+    refresh_working(ctx_, runs_);
   }
 
   const backend::ExecutionContext& ctx_;

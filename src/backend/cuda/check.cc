@@ -14,7 +14,12 @@ void throw_cuda(cudaError_t code, const std::string& what) {
     case cudaErrorStubLibrary:
     case cudaErrorNoKernelImageForDevice:
     case cudaErrorUnsupportedPtxVersion:
-      OB_THROW(Unsupported, "{}: {}", what, reason);
+    case cudaErrorSystemNotReady:
+    case cudaErrorInitializationError:
+      OB_THROW(Unsupported, "{}: {}; use --device cpu", what, reason);
+    case cudaErrorDevicesUnavailable:
+      OB_THROW(Unsupported, "{}: {}: another process may hold it alone; use --device cpu", what,
+               reason);
     case cudaErrorInvalidConfiguration:
     case cudaErrorInvalidValue:
     case cudaErrorLaunchOutOfResources:

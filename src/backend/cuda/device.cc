@@ -1,5 +1,8 @@
 #include "src/backend/cuda/device.h"
 
+#include <charconv>
+#include <string_view>
+
 #include "src/backend/cuda/check.h"
 
 namespace offbook::backend {
@@ -26,15 +29,47 @@ void require_driver(const CudaDevice& d) {
              d.driver_version / 1000, d.driver_version % 1000 / 10, d.runtime_version / 1000);
 }
 
+namespace {
+
+// Whether kernels for one entry of CMAKE_CUDA_ARCHITECTURES run on a GPU: "90a" on that generation
+// alone, "80-real" on later ones of its major number, "80" on all later ones, compiled when loaded.
+bool runs_on(std::string_view entry, const CudaDevice& d) {
+  int number = 0;
+  const auto [end, error] = std::from_chars(entry.data(), entry.data() + entry.size(), number);
+  if (error != std::errc()) {
+    return false;
+  }
+  const std::string_view suffix = entry.substr(static_cast<size_t>(end - entry.data()));
+  const int gpu = 10 * d.major + d.minor;
+  if (suffix.starts_with('a')) {
+    return gpu == number;
+  }
+  return gpu >= number && (suffix != "-real" || number / 10 == d.major);
+}
+
+}  // namespace
+
 void require_generation(const CudaDevice& d) {
   OB_REQUIRE(
       d.major >= kOldestMajor, Unsupported,
       "{} has compute capability {}.{}; offbook needs {}.0 or newer (Ampere); use --device cpu",
       d.name, d.major, d.minor, kOldestMajor);
+  std::string_view left = d.kernels_for;
+  while (!left.empty()) {
+    const size_t end = std::min(left.find(','), left.size());
+    if (runs_on(left.substr(0, end), d)) {
+      return;
+    }
+    left.remove_prefix(std::min(end + 1, left.size()));
+  }
+  OB_THROW(Unsupported,
+           "{} has compute capability {}.{}, this build has kernels for {}; use --device cpu, or "
+           "build with -DCMAKE_CUDA_ARCHITECTURES={}{}",
+           d.name, d.major, d.minor, d.kernels_for, d.major, d.minor);
 }
 
 CudaDevice open_cuda_device(int index) {
-  CudaDevice device;
+  CudaDevice device{.kernels_for = OB_CUDA_ARCHITECTURES};
   cuda_check(cudaRuntimeGetVersion(&device.runtime_version),
              "asking for the CUDA runtime's version");
   if (cudaDriverGetVersion(&device.driver_version) != cudaSuccess) {

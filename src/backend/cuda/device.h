@@ -18,10 +18,12 @@ struct CudaDevice {
   size_t free_bytes = 0;   // when asked: other processes on the card take the rest
   int driver_version = 0;  // newest CUDA the driver knows, 13000 for 13.0; 0: no driver
   int runtime_version = 0;
+  // What this build has kernels for, entries of CMAKE_CUDA_ARCHITECTURES: "90a", "80,90a".
+  std::string kernels_for;
 };
 
 // Throw Unsupported, saying what would help, when there is no driver (version 0) or one older than
-// this build; when the GPU is older than the kernels.
+// this build; when the GPU is older than any kernel, or this build has none for its generation.
 void require_driver(const CudaDevice& device);
 void require_generation(const CudaDevice& device);
 

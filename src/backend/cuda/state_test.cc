@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "src/backend/cuda/allocator.h"
+#include "src/backend/cuda/check.h"
 #include "src/backend/cuda/gemm.h"
 #include "src/backend/transfer.h"
 
@@ -46,7 +47,8 @@ TEST(CudaDeviceQuery, NoDriverAnOldOneAndAnOldGpuAreNamed) {
     }
     return std::string();
   };
-  CudaDevice device{.name = "NVIDIA A100", .major = 8, .runtime_version = 13'000};
+  CudaDevice device{
+      .name = "NVIDIA A100", .major = 8, .runtime_version = 13'000, .kernels_for = "80"};
   const std::string none = message_of(require_driver, device);
   EXPECT_NE(none.find("no NVIDIA driver"), std::string::npos) << none;
   EXPECT_NE(none.find("--device cpu"), std::string::npos) << none;
@@ -59,6 +61,47 @@ TEST(CudaDeviceQuery, NoDriverAnOldOneAndAnOldGpuAreNamed) {
   const std::string turing =
       message_of(require_generation, {.name = "NVIDIA T4", .major = 7, .minor = 5});
   EXPECT_NE(turing.find("NVIDIA T4 has compute capability 7.5"), std::string::npos) << turing;
+}
+
+TEST(CudaDeviceQuery, AGenerationWithoutKernelsIsNamed) {
+  const auto runs = [](const char* kernels_for, int major, int minor) {
+    try {
+      require_generation(
+          {.name = "GPU", .major = major, .minor = minor, .kernels_for = kernels_for});
+    } catch (const Error& e) {
+      EXPECT_NE(
+          std::string(e.what()).find(fmt::format("CMAKE_CUDA_ARCHITECTURES={}{}", major, minor)),
+          std::string::npos)
+          << e.what();
+      return false;
+    }
+    return true;
+  };
+  EXPECT_TRUE(runs("90a", 9, 0));
+  EXPECT_FALSE(runs("90a", 10, 0));  // its instructions are of that generation alone
+  EXPECT_FALSE(runs("90a", 8, 9));
+  EXPECT_TRUE(runs("80,90a", 8, 9));
+  EXPECT_TRUE(runs("80,90a", 10, 0));  // compiled when loaded
+  EXPECT_FALSE(runs("80-real,90a", 10, 0));
+  EXPECT_TRUE(runs("80-real,90a", 8, 6));
+  EXPECT_FALSE(runs("89", 8, 0));
+}
+
+// What the runtime reports becomes what the program can act on.
+TEST(CudaErrors, CodesAreSorted) {
+  const auto code_of = [](cudaError_t reported) {
+    try {
+      throw_cuda(reported, "reading pages");
+    } catch (const Error& e) {
+      EXPECT_NE(std::string(e.what()).find("reading pages"), std::string::npos) << e.what();
+      return e.code();
+    }
+  };
+  EXPECT_EQ(code_of(cudaErrorMemoryAllocation), ErrorCode::OutOfMemory);
+  EXPECT_EQ(code_of(cudaErrorNoKernelImageForDevice), ErrorCode::Unsupported);
+  EXPECT_EQ(code_of(cudaErrorIllegalAddress), ErrorCode::DeviceLost);
+  EXPECT_EQ(code_of(cudaErrorECCUncorrectable), ErrorCode::DeviceLost);
+  EXPECT_EQ(code_of(cudaErrorDevicesUnavailable), ErrorCode::Unsupported);
 }
 
 TEST(CudaDeviceQuery, SaysWhatIsMissing) {

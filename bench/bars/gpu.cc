@@ -33,7 +33,7 @@ struct GpuBar {
 
 template <int32_t tokens>
 double prefill(const Bench& b, const Run& r) {
-  return r.slow_down * bench::prefill_ms(b, tokens, r.quick ? 1 : 5);
+  return r.slow_down * bench::prefill_ms(b, tokens, r.quick || tokens > 65'536 ? 1 : 5);
 }
 template <int64_t kept>
 double decode(const Bench& b, const Run& r) {
@@ -55,6 +55,22 @@ double batch_share(const Bench& b, const Run& r) {
       bench::batch_decode_rate(b, rows, kKept, adapters, r.quick ? 8 : 40) / r.slow_down;
   return 100 * floor_ms / (1e3 * rows / rate);
 }
+// Of the time of a step, what 16 adapters add.
+template <int rows>
+double adapter_cost(const Bench& b, const Run& r) {
+  const int steps = r.quick ? 8 : 40;
+  const double plain = bench::batch_decode_rate(b, rows, 4369, 0, steps);
+  return 100 * (plain / bench::batch_decode_rate(b, rows, 4369, 16, steps) * r.slow_down - 1);
+}
+double question(const Bench& b, const Run& r) {
+  return r.slow_down * bench::question_ms(b, 4369, 64, r.quick ? 5 : 25);
+}
+double soft_tokens(const Bench& b, const Run& r) {
+  return r.slow_down * bench::soft_prefill_ms(b, 4369, r.quick ? 1 : 5);
+}
+double full(const Bench& b, const Run& r) {
+  return bench::full_rate(b, 16, 8, r.quick ? 4 : 12).tokens_per_second / r.slow_down;
+}
 double compressor(const Bench& b, const Run& r) {
   return bench::compress_rate(b, 8, r.quick ? 1 : 5) / r.slow_down;
 }
@@ -75,6 +91,8 @@ constexpr GpuBar kBars[] = {
     {"prefill_4096", "llama2_7b", "ms", 102, false, prefill<4096>},
     {"prefill_32768", "llama2_7b", "ms", 1190, false, prefill<32'768>},
     {"prefill_131072", "llama2_7b", "ms", 10'900, false, prefill<131'072>, 100},
+    {"soft_tokens_4369", "llama2_7b", "ms", 109, false, soft_tokens},
+    {"question_4369", "llama2_7b", "ms", 12, false, question},
     {"decode_4096", "llama2_7b", "% of the copy floor", 86, true, decode_share<4096>},
     {"decode_32768", "llama2_7b", "% of the copy floor", 91, true, decode_share<32'768>},
     {"decode_131072", "llama2_7b", "% of the copy floor", 98, true, decode_share<131'072>},
@@ -83,10 +101,13 @@ constexpr GpuBar kBars[] = {
     {"small_decode_8192", "smollm2", "ms", 0.45, false, decode<8192>},
     {"small_prefill_8192", "smollm2", "ms", 12.5, false, prefill<8192>},
     {"batch_48", "llama2_7b", "% of the bytes-read limit", 60, true, batch_share<48, 16>},
+    {"batch_48_adapters", "llama2_7b", "% of a step", 8, false, adapter_cost<48>},
     {"gqa_batch_64", "llama31_8b", "% of the bytes-read limit", 60, true, batch_share<64, 16>},
+    {"gqa_batch_64_adapters", "llama31_8b", "% of a step", 8, false, adapter_cost<64>},
     {"compressor", "llama2_7b", "source tokens/s", 43'000, true, compressor},
     {"lora_recomputed", "llama2_7b", "tokens/s", 14'500, true, lora<1, 6>, 23},
     {"lora_kept", "llama2_7b", "tokens/s", 17'500, true, lora<2, kAll>, 60},
+    {"full_training", "smollm2", "tokens/s", 330'000, true, full, 20},
     {"beacon_training", "smollm2", "tokens/s", 350'000, true, beacon},
 };
 

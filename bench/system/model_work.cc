@@ -13,6 +13,7 @@
 #include "src/model/decoder.h"
 #include "src/model/lora_init.h"
 #include "src/ops/registry.h"
+#include "src/train/full_task.h"
 #include "src/train/lora_task.h"
 
 namespace offbook::bench {
@@ -81,28 +82,23 @@ void wait(const backend::ExecutionContext& ctx) {
   backend::download(ctx, t, std::as_writable_bytes(std::span(&value, 1)));
 }
 
-// Seconds a step of a task as train() runs it: the median, without the first two. A step ends with
-// the norm of its gradient on the host.
+// Seconds a step of a task as train() runs it: the median, without the first `warm`. A step ends
+// with the norm of its gradient on the host.
 double step_seconds(const backend::ExecutionContext& ctx, train::TrainingTask& task,
-                    int32_t accumulation, int steps) {
-  constexpr int kWarm = 2;
+                    int32_t accumulation, int steps, int warm = 2) {
   std::vector<double> seconds;
   Clock::time_point began = Clock::now();
   train::train(ctx, real_file_system(), task,
-               {.steps = steps + kWarm, .accumulation = accumulation, .lr = 1e-4f},
+               {.steps = steps + warm, .accumulation = accumulation, .lr = 1e-4f},
                [&](const train::StepReport& report) {
                  const Clock::time_point now = Clock::now();
-                 if (report.step > kWarm) {
+                 if (report.step > warm) {
                    seconds.push_back(std::chrono::duration<double>(now - began).count());
                  }
                  began = now;
                  return true;
                });
   return median(seconds);
-}
-
-double peak_gib(const Bench& bench) {
-  return static_cast<double>(bench.device.peak_gpu_bytes()) / (1 << 30);
 }
 
 std::string name_of(model::Checkpointing c) {
@@ -163,16 +159,16 @@ model::Llama random_model(const backend::ExecutionContext& ctx, const model::Mod
   };
   Tensor ones = Tensor::empty(Dtype::f32, {c.hidden});
   std::fill_n(ones.data<float>(), c.hidden, 1.0f);
-  const Tensor norm = backend::to_device(ctx, ones);
-  model::LlamaWeights w{.embedding = matrix(c.vocab_size, c.hidden), .final_norm = norm};
+  const auto norm = [&] { return backend::to_device(ctx, ones); };
+  model::LlamaWeights w{.embedding = matrix(c.vocab_size, c.hidden), .final_norm = norm()};
   w.lm_head = c.has_tied_embeddings ? w.embedding : matrix(c.vocab_size, c.hidden);
   for (int64_t i = 0; i < c.layers; ++i) {
-    w.layers.push_back({.attn_norm = norm,
+    w.layers.push_back({.attn_norm = norm(),
                         .q = matrix(c.q_width(), c.hidden),
                         .k = matrix(c.kv_width(), c.hidden),
                         .v = matrix(c.kv_width(), c.hidden),
                         .o = matrix(c.hidden, c.q_width()),
-                        .ffn_norm = norm,
+                        .ffn_norm = norm(),
                         .gate = matrix(c.ffn, c.hidden),
                         .up = matrix(c.ffn, c.hidden),
                         .down = matrix(c.hidden, c.ffn)});
@@ -186,6 +182,10 @@ model::ModelConfig config_named(std::string_view name) {
   }
   OB_REQUIRE(name == "llama2_7b" || name == "llama31_8b", InvalidArgument, "no shape {}", name);
   return name == "llama2_7b" ? llama2_7b() : llama31_8b();
+}
+
+double peak_gib(const Bench& bench) {
+  return static_cast<double>(bench.device.peak_gpu_bytes()) / (1 << 30);
 }
 
 double decode_bytes(const Bench& bench, int64_t kept) {
@@ -219,21 +219,37 @@ double copy_bytes_per_ms(const Bench& bench) {
   return 4 * 2048.0 * kRows / median(times);
 }
 
-double prefill_ms(const Bench& bench, int32_t tokens, int runs) {
+namespace {
+
+// Median milliseconds until the logits of the last row of `input` are on the host, in a sequence of
+// its own.
+double first_logits_ms(const Bench& bench, model::Append input, int64_t rows, int runs) {
   const backend::ExecutionContext ctx = bench.ctx();
-  model::Decoder decoder(ctx, bench.model, model::Decoder::options_for(ctx, tokens + 64));
-  const std::vector<int32_t> ids = random_tokens(bench.model.config(), tokens, 1);
+  model::Decoder decoder(ctx, bench.model, model::Decoder::options_for(ctx, rows + 64));
   std::vector<float> logits(static_cast<size_t>(bench.model.config().vocab_size));
   std::vector<double> times;
   for (int i = 0; i <= runs; ++i) {
     model::Sequence sequence = decoder.make_sequence();
+    input.sequence = &sequence;
     times.push_back(ms_of([&] {
-      backend::download(ctx, decoder.append({.sequence = &sequence, .tokens = ids}),
-                        std::as_writable_bytes(std::span(logits)));
+      backend::download(ctx, decoder.append(input), std::as_writable_bytes(std::span(logits)));
     }));
   }
   times.erase(times.begin());
   return median(times);
+}
+
+}  // namespace
+
+double prefill_ms(const Bench& bench, int32_t tokens, int runs) {
+  const std::vector<int32_t> ids = random_tokens(bench.model.config(), tokens, 1);
+  return first_logits_ms(bench, {.tokens = ids}, tokens, runs);
+}
+
+double soft_prefill_ms(const Bench& bench, int32_t tokens, int runs) {
+  const int64_t hidden = bench.model.config().hidden;
+  const Tensor vectors = random_numbers(tokens * hidden, 0.02f).reshape({tokens, hidden});
+  return first_logits_ms(bench, {.soft_tokens = vectors}, tokens, runs);
 }
 
 double decode_ms(const Bench& bench, int64_t kept, int steps) {
@@ -252,6 +268,27 @@ double decode_ms(const Bench& bench, int64_t kept, int steps) {
     }));
   }
   times.erase(times.begin(), times.begin() + 4);
+  return median(times);
+}
+
+double question_ms(const Bench& bench, int64_t kept, int32_t question, int runs) {
+  const backend::ExecutionContext ctx = bench.ctx();
+  model::Decoder decoder(ctx, bench.model, model::Decoder::options_for(ctx, kept + question + 128));
+  fill_cache(decoder);
+  model::Sequence sequence = decoder.make_sequence();
+  std::vector<int32_t> slots;
+  sequence.extend(ctx, static_cast<int32_t>(kept), slots);
+  const std::vector<int32_t> ids = random_tokens(bench.model.config(), question, 1);
+  std::vector<float> logits(static_cast<size_t>(bench.model.config().vocab_size));
+  std::vector<double> times;
+  for (int i = 0; i <= runs; ++i) {
+    times.push_back(ms_of([&] {
+      backend::download(ctx, decoder.append({.sequence = &sequence, .tokens = ids}),
+                        std::as_writable_bytes(std::span(logits)));
+    }));
+    sequence.truncate(static_cast<int32_t>(kept));
+  }
+  times.erase(times.begin());
   return median(times);
 }
 
@@ -303,6 +340,22 @@ TrainingRate lora_rate(const Bench& bench, int batch, const Kept& kept, int step
   return {rate, peak_gib(bench), name_of(kept.checkpointing)};
 }
 
+TrainingRate full_rate(const Bench& bench, int sequences, int at_once, int steps) {
+  constexpr int32_t kLength = 2048;
+  OB_CHECK(sequences % at_once == 0);
+  const backend::ExecutionContext ctx = bench.ctx();
+  std::vector<train::TrainingSequence> training;
+  for (uint64_t i = 0; i < 64; ++i) {
+    training.push_back({.tokens = random_tokens(bench.model.config(), kLength, i)});
+  }
+  train::FullTask task(ctx, bench.model, std::move(training), {},
+                       {.micro_batch_tokens = at_once * kLength,
+                        .checkpointing = model::Checkpointing::none,
+                        .activations = ctx.activations()});
+  const double rate = sequences * kLength / step_seconds(ctx, task, sequences / at_once, steps);
+  return {rate, peak_gib(bench), name_of(model::Checkpointing::none)};
+}
+
 TrainingRate beacon_rate(const Bench& bench, int windows, int steps) {
   const backend::ExecutionContext ctx = bench.ctx();
   const model::ModelConfig& config = bench.model.config();
@@ -324,8 +377,11 @@ TrainingRate beacon_rate(const Bench& bench, int windows, int steps) {
                                           .checkpointing = model::Checkpointing::none,
                                           .activations = ctx.activations()};
   compress::BeaconTask task(ctx, bench.model, weights, text, {}, options);
+  // Each new length of a packed pass asks cuDNN for plans (50 to 80 ms a gradient); after some 20
+  // steps nearly all are there.
+  constexpr int kWarm = 20;
   const double rate =
-      windows * task.tokens_per_micro_batch() / step_seconds(ctx, task, windows, steps);
+      windows * task.tokens_per_micro_batch() / step_seconds(ctx, task, windows, steps, kWarm);
   return {rate, peak_gib(bench), name_of(options.checkpointing)};
 }
 

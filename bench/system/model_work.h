@@ -27,6 +27,9 @@ struct Bench {
   backend::ExecutionContext ctx() const { return device.context(backend::Compute::bf16); }
 };
 
+// GPU memory taken at most by this program, so far.
+double peak_gib(const Bench& bench);
+
 // What a step of one sequence must read: bf16 matrices without the embedding table, and the cache.
 double decode_bytes(const Bench& bench, int64_t kept);
 // Bytes a millisecond of a large copy within the device, those read and those written.
@@ -35,9 +38,15 @@ double copy_bytes_per_ms(const Bench& bench);
 // Milliseconds until the logits of the last token are on the host: the median of `runs` after one
 // more.
 double prefill_ms(const Bench& bench, int32_t tokens, int runs);
+// The same of vectors in place of tokens, from the host's memory.
+double soft_prefill_ms(const Bench& bench, int32_t tokens, int runs);
 
 // Milliseconds a greedy token with `kept` in the cache, as `ask` decodes: the median of `steps`.
 double decode_ms(const Bench& bench, int64_t kept, int steps);
+
+// Milliseconds from a question of so many tokens to its first token, behind `kept` tokens whose
+// keys and values are in the cache: the median of `runs`.
+double question_ms(const Bench& bench, int64_t kept, int32_t question, int runs);
 
 // Tokens a second of all rows together, each with `kept` of its own; `adapters` different ones of
 // rank 8 on q, k, v, o take turns (0: none).
@@ -58,6 +67,10 @@ struct Kept {
 // step. The median step, as for all training here.
 TrainingRate lora_rate(const Bench& bench, int batch, const Kept& kept, int steps,
                        int32_t length = 4096);
+
+// Every weight in training, f32 copies of bf16 weights: `sequences` of 2,048 tokens a step, so many
+// of them at once.
+TrainingRate full_rate(const Bench& bench, int sequences, int at_once, int steps);
 
 // The beacon of the pre-study: rank 64 on all matrices, 16 windows a step of 1,975 tokens written
 // on average, 512 read and four spans of 128 recalled; written and read tokens count.

@@ -133,7 +133,12 @@ text::ChatPrompt PromptMaker::render(const Task& task, const Case& c, std::strin
     return plain_prompt(tokenizer_, task.system, filled, c.stem);
   }
   messages.push_back({"user", std::move(filled.text), std::move(filled.cuts)});
-  return text::render_chat(tokenizer_, *format_, messages);
+  text::ChatPrompt prompt = text::render_chat(tokenizer_, *format_, messages);
+  if (task.begins_answer) {
+    const std::vector<int32_t> stem = plain_tokens(tokenizer_, c.stem).ids;
+    prompt.ids.insert(prompt.ids.end(), stem.begin(), stem.end());
+  }
+  return prompt;
 }
 
 int64_t PromptMaker::room(const Task& task, const Case& c, int64_t window) const {

@@ -24,7 +24,8 @@ struct ReadPrompt {
 
 class PromptMaker {
  public:
-  // Without a chat format prompts are plain text that ends in the case's answer stem.
+  // Without a chat format prompts are plain text that ends in the case's answer stem; in one, the
+  // stem begins the answer of tasks that say so.
   PromptMaker(const text::Tokenizer& tokenizer, std::optional<text::ChatFormat> format)
       : tokenizer_(tokenizer), format_(format) {}
 

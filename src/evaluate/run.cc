@@ -136,6 +136,7 @@ class Runner {
                                  c.question,
                                  c.options,
                                  c.stem,
+                                 task.begins_answer,
                                  c.example,
                                  c.continuation,
                                  c.answers};

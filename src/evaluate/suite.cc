@@ -151,6 +151,10 @@ const KeyReader kKeys[] = {
     {"system", [](const Setting& s, Task& t) { t.system = s.value.text; }},
     {"prompt", [](const Setting& s, Task& t) { t.prompt = s.value.text; }},
     {"prompt_alone", [](const Setting& s, Task& t) { t.prompt_alone = s.value.text; }},
+    {"stem",
+     [](const Setting& s, Task& t) {
+       t.begins_answer = s.one_of<bool>({{"plain", false}, {"always", true}});
+     }},
     {"max_tokens",
      [](const Setting& s, Task& t) { t.max_tokens = static_cast<int32_t>(s.number(1, 65'536)); }},
     {"stop",

@@ -56,8 +56,9 @@ struct Task {
   int64_t max_document_tokens = 0;  // longer ones are cut at a line end before anything; 0: none
 
   std::string system;
-  std::string prompt;        // with {context}, {question}, {options}, {stem}, {example}
-  std::string prompt_alone;  // the same without a context
+  std::string prompt;          // with {context}, {question}, {options}, {stem}, {example}
+  std::string prompt_alone;    // the same without a context
+  bool begins_answer = false;  // a case's stem begins the answer in chat form too
   int32_t max_tokens = 32;
   std::vector<std::string> stop;
   float temperature = 0;

@@ -16,6 +16,7 @@ namespace offbook::evaluate {
 namespace {
 
 using testing::ElementsAre;
+using testing::EndsWith;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -248,6 +249,23 @@ TEST(Ruler, TheWorkedExampleStandsBeforeTheText) {
     const std::string head = text::decode(*tokenizer, prompt.head.at(0).tokens);
     EXPECT_EQ(head, c.example + text) << name;
   }
+}
+
+// What a model is given to go on from: with chat form only where the task says so.
+TEST(Prompts, AnswersBeginWithTheStem) {
+  const auto tokenizer = text::read_tokenizer_json(
+      real_file_system().open("tests/golden/tokenizers/llama2.json")->bytes(), "llama2.json");
+  const Case c{.id = "one", .question = "Which number?", .stem = "The number is"};
+  Task task{.prompt = "{context} {question}"};
+  const auto end_of = [&](std::optional<text::ChatFormat> format) {
+    const ReadPrompt prompt =
+        PromptMaker(*tokenizer, format).make(task, c, {.text = "It is 5.", .kept_tokens = 5});
+    return text::decode(*tokenizer, prompt.tail);
+  };
+  EXPECT_THAT(end_of(text::ChatFormat::llama2), EndsWith("[/INST]"));
+  EXPECT_THAT(end_of(std::nullopt), EndsWith("?\nThe number is"));
+  task.begins_answer = true;
+  EXPECT_THAT(end_of(text::ChatFormat::llama2), EndsWith("[/INST] The number is"));
 }
 
 TEST(Lengths, AreRead) {

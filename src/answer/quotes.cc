@@ -38,6 +38,9 @@ QuoteFinder::QuoteFinder(store::Corpus& corpus, SentenceVectors* vectors,
                          const QuoteOptions& options)
     : cutter_(corpus.db()), options_(options), question_(words_of(question)) {
   const auto count = static_cast<size_t>(options.passages);
+  for (const retrieve::RankedPassage& ranked : retrieval.passages) {
+    largest_bm25_ = std::max(largest_bm25_, ranked.bm25);
+  }
   for (size_t i = 0; i < std::min(count, retrieval.passages.size()); ++i) {
     add_passage(retrieval.passages[i], static_cast<int>(i));
   }
@@ -91,7 +94,8 @@ void QuoteFinder::add_sentence(const retrieve::RankedPassage& ranked, int rank,
                         .page = passage.page,
                         .span = span,
                         .text = passage.text.substr(part.begin, part.end - part.begin),
-                        .rank = rank},
+                        .rank = rank,
+                        .bm25_share = largest_bm25_ > 0 ? ranked.bm25 / largest_bm25_ : 0},
               .passage = sentences_.size() - 1,
               .sentence = std::ssize(all.texts) - 1};
   c.words = words_of(c.quote.text);
@@ -139,7 +143,8 @@ std::vector<Quote> QuoteFinder::best(std::string_view answer, size_t count) cons
     q.question_share = share(question_, c.words);
     q.answer_share = share(novel, c.words);
     q.score = q.cosine + options_.question_weight * q.question_share +
-              options_.answer_weight * q.answer_share + options_.rank_weight / (1.0 + q.rank);
+              options_.answer_weight * q.answer_share + options_.bm25_weight * q.bm25_share +
+              options_.rank_weight / (1.0 + q.rank);
     quotes.push_back(std::move(q));
   }
   std::stable_sort(quotes.begin(), quotes.end(),

@@ -21,19 +21,21 @@ struct Quote {
   ByteSpan span;  // of the document's text
   std::string text;
   int rank = 0;               // of the retrieval, from 0
+  double bm25_share = 0;      // its passage's, of the largest among the passages
   double cosine = 0;          // to the question
   double question_share = 0;  // weighted share of the question's words it holds
   double answer_share = 0;    // of the answer's words that the question does not have
   double score = 0;
 };
 
-// Weights were chosen on questions that no bar asks: docs/decisions/0011-what-is-cited.md.
+// Weights were chosen on questions that no bar asks: docs/decisions/0011 and 0013.
 struct QuoteOptions {
-  int passages = 6;        // the best passages found, whose sentences may be quoted
+  int passages = 8;        // the best passages found, whose sentences may be quoted
   size_t max_bytes = 480;  // a longer sentence is quoted in part, cut between words
   double question_weight = 0.6;
   double answer_weight = 0.2;
-  double rank_weight = 0.2;  // of 1 / (1 + rank)
+  double bm25_weight = 0.2;
+  double rank_weight = 0.05;  // of 1 / (1 + rank)
 };
 
 // The candidates of one question. Words are compared as the full-text index compares them (folded
@@ -71,6 +73,7 @@ class QuoteFinder {
   store::WordCutter cutter_;
   QuoteOptions options_;
   Words question_;
+  double largest_bm25_ = 0;
   std::vector<PassageSentences> sentences_;  // of each passage looked at; texts are the retrieval's
   std::vector<Candidate> candidates_;
   std::unordered_map<std::string, int> counts_;

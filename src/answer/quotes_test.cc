@@ -59,6 +59,16 @@ TEST_F(QuotesTest, AQuoteThatIsNotInTheTextIsRefused) {
   EXPECT_EQ(error_of([&] { checked_citation(corpus_, q, 1); }).first, ErrorCode::Corrupt);
 }
 
+TEST_F(QuotesTest, OfLikeSentencesThePassageWithTheLargerBm25IsCited) {
+  learn({"The gate was closed at noon.", "The gate was opened at dusk."});
+  const auto first = [&] { return finder("When was the gate touched?").best("", 1).front(); };
+  EXPECT_EQ(first().text, "The gate was closed at noon.");  // by rank
+  retrieval_.passages[0].bm25 = 2;
+  retrieval_.passages[1].bm25 = 4;
+  EXPECT_EQ(first().text, "The gate was opened at dusk.");
+  EXPECT_DOUBLE_EQ(first().bm25_share, 1);
+}
+
 TEST_F(QuotesTest, NumbersMustAgree) {
   learn({"The grant was 475 million pounds in that year."});
   const auto f = finder("How large was the grant?");

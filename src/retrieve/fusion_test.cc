@@ -39,6 +39,17 @@ TEST(Fusion, WeightsCount) {
   EXPECT_THAT(fused_ids({{9}, {3}}, {2, 1}), testing::ElementsAre(9, 3));
 }
 
+TEST(Fusion, TheConstantSaysWhatPlaceFortyInBothIsWorth) {
+  std::vector<std::vector<int64_t>> rankings(2);
+  for (int64_t place = 1; place <= 40; ++place) {
+    rankings[0].push_back(place == 40 ? 0 : 100 + place);
+    rankings[1].push_back(place == 40 ? 0 : 200 + place);
+  }
+  const std::vector<double> weights{1, 1};
+  EXPECT_EQ(reciprocal_rank_fusion(rankings, weights, 60).front().id, 0);
+  EXPECT_EQ(reciprocal_rank_fusion(rankings, weights, 3).front().id, 101);
+}
+
 TEST(Fusion, NothingFromNothing) {
   EXPECT_TRUE(fused_ids({{}, {}}, {1, 1}).empty());
   EXPECT_THROW(fused_ids({{1}}, {1, 1}), Error);

@@ -83,7 +83,9 @@ void append_page(std::string_view page, TextBuilder& builder) {
     OB_THROW(Corrupt, "pdftotext ended by signal {} (its memory limit is {}): {}", result.status,
              format_bytes(limits.max_pdf_memory_bytes), first);
   }
-  OB_THROW(Corrupt, "broken PDF: pdftotext ended with status {}: {}", result.status, first);
+  OB_THROW(Corrupt,
+           "broken PDF, to be saved or downloaded anew: pdftotext ended with status {}: {}",
+           result.status, first);
 }
 
 ChildResult run_pdftotext(const Source& source, const ReadOptions& options) {

@@ -33,11 +33,14 @@ class Budget {
   void count_bytes(uint64_t bytes) {
     constexpr uint64_t kRatioFrom = uint64_t{16} << 20;
     unpacked_ += bytes;
-    OB_REQUIRE(unpacked_ <= limits_.max_archive_bytes, Unsupported,
-               "the archive unpacks to more than {}, the limit",
-               format_bytes(limits_.max_archive_bytes));
+    OB_REQUIRE(
+        unpacked_ <= limits_.max_archive_bytes, Unsupported,
+        "the archive unpacks to more than {}, the limit; save its documents in smaller files",
+        format_bytes(limits_.max_archive_bytes));
     OB_REQUIRE(unpacked_ <= kRatioFrom || unpacked_ / limits_.max_archive_ratio <= packed_,
-               Unsupported, "the archive unpacks to more than {} times its size of {}, the limit",
+               Unsupported,
+               "the archive unpacks to more than {} times its size of {}, as only a zip bomb does; "
+               "it is not read",
                limits_.max_archive_ratio, format_bytes(packed_));
   }
 

@@ -36,6 +36,8 @@ std::string_view advice(int sqlite_code) {
       return " (the folder must be readable, and writable for SQLite's -wal and -shm files)";
     case SQLITE_CORRUPT:
       return " (run `offbook check --repair`)";
+    case SQLITE_NOTADB:
+      return " (it was overwritten; learn the folder again into a corpus of another name)";
     default:
       return "";
   }
@@ -169,7 +171,7 @@ void Database::fail(int code, std::string_view operation) const {
 void Database::execute(const std::string& sql) {
   const int code = sqlite3_exec(db_, sql.c_str(), nullptr, nullptr, nullptr);
   if (code != SQLITE_OK) {
-    fail(code, sql.substr(0, sql.find('(')));
+    fail(code, sql.substr(0, sql.find_first_of("(;")));
   }
 }
 

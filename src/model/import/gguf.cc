@@ -56,8 +56,9 @@ GgufEntry read_entry(ByteReader& in, const std::string& file) {
     entry.count = in.read<uint64_t>(field);
     const uint64_t least = entry.element == GgufType::string ? 8 : *gguf_type_bytes(entry.element);
     OB_REQUIRE(entry.count <= in.remaining() / least, Corrupt,
-               "{}: {} at offset {}: {} elements of {} do not fit the {} bytes that remain", file,
-               field, at, entry.count, gguf_type_name(entry.element), in.remaining());
+               "{}: {} at offset {}: {} elements of {} do not fit the {} bytes that remain; the "
+               "file is cut short or no model",
+               file, field, at, entry.count, gguf_type_name(entry.element), in.remaining());
   }
   entry.offset = in.offset();
   entry.payload = take_elements(in, entry.element, entry.count, field);
@@ -129,8 +130,9 @@ uint64_t read_count(ByteReader& in, const std::string& file, std::string_view fi
   const uint64_t at = in.offset();
   const auto count = in.read<uint64_t>(field);
   OB_REQUIRE(count <= in.remaining() / least_bytes, Corrupt,
-             "{}: {} at offset {}: {} cannot fit the {} bytes that remain", file, field, at, count,
-             in.remaining());
+             "{}: {} at offset {}: {} cannot fit the {} bytes that remain; the file is cut short "
+             "or no model",
+             file, field, at, count, in.remaining());
   return count;
 }
 
@@ -214,9 +216,11 @@ void GgufFile::check_data(uint64_t header_bytes, uint64_t file_bytes) {
                alignment_);
     info.offset = checked_add(data_begin, info.offset, "offset of tensor " + name);
     const uint64_t end = checked_add(info.offset, info.bytes, "end of tensor " + name);
-    OB_REQUIRE(end <= file_bytes, Corrupt,
-               "{}: tensor {}: bytes {} to {} lie past the file's end at {}", file_, name,
-               info.offset, end, file_bytes);
+    OB_REQUIRE(
+        end <= file_bytes, Corrupt,
+        "{}: tensor {}: bytes {} to {} lie past the file's end at {}; the file is cut short, "
+        "fetch it again",
+        file_, name, info.offset, end, file_bytes);
     by_offset.emplace_back(info.offset, &info);
   }
   std::sort(by_offset.begin(), by_offset.end());

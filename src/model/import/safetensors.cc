@@ -102,7 +102,8 @@ void SafetensorsFile::check_data(uint64_t data_begin, uint64_t file_bytes) {
                "{}: tensor {}: data begin at {}, wanted {}: tensors overlap or leave a gap", file_,
                name, info.offset, end);
     end = checked_add(info.offset, info.bytes, "end of tensor " + name);
-    OB_REQUIRE(end <= data_bytes, Corrupt, "{}: tensor {}: data end at {}, the file holds {}",
+    OB_REQUIRE(end <= data_bytes, Corrupt,
+               "{}: tensor {}: data end at {}, the file holds {}; it is cut short, fetch it again",
                file_, name, end, data_bytes);
     info.offset += data_begin;
   }

@@ -1,6 +1,7 @@
 #include "apps/offbook/model_memory.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <string>
 
@@ -48,6 +49,18 @@ uint64_t weights_of(const ModelConfig& c) {
   return static_cast<uint64_t>(c.layers * layer + tables);
 }
 
+// The figure of a line "NAME 123 kB".
+std::optional<uint64_t> bytes_in(const char* path, std::string_view name) {
+  std::ifstream file(path);
+  std::string line;
+  while (std::getline(file, line)) {
+    if (line.starts_with(name)) {
+      return std::strtoull(line.c_str() + name.size(), nullptr, 10) * 1024;
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 int64_t cache_tokens(const ModelConfig& config) {
@@ -66,15 +79,11 @@ uint64_t memory_to_ask(const ModelConfig& c, uint64_t weight_bytes) {
 }
 
 std::optional<uint64_t> available_memory() {
-  std::ifstream file("/proc/meminfo");
-  std::string name, unit;
-  uint64_t kib = 0;
-  while (file >> name >> kib >> unit) {
-    if (name == "MemAvailable:") {
-      return kib * 1024;
-    }
-  }
-  return std::nullopt;
+  return bytes_in("/proc/meminfo", "MemAvailable:");
+}
+
+std::optional<uint64_t> resident_memory() {
+  return bytes_in("/proc/self/status", "VmRSS:");
 }
 
 std::optional<LargerModel> largest_that_fits(uint64_t memory) {

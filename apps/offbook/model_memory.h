@@ -19,6 +19,9 @@ uint64_t memory_to_ask(const model::ModelConfig& config, uint64_t weight_bytes);
 // MemAvailable of /proc/meminfo; absent where there is none.
 std::optional<uint64_t> available_memory();
 
+// VmRSS of /proc/self/status: what this process holds just now.
+std::optional<uint64_t> resident_memory();
+
 // A model that people fetch as a GGUF file with about 4.85 bits a weight (Q4_K_M).
 struct LargerModel {
   std::string_view name, licence;

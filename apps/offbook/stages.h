@@ -59,7 +59,7 @@ struct Workload {
   double passages = 0;  // also those already stored that have no vectors
   double encode_seconds_per_passage = 0;
   double read_bytes_per_second = 0;
-  uint64_t model_bytes = 0;
+  uint64_t model_bytes = 0;  // of models, caches and arenas that all stages share
   learn::StudyWork study;
   learn::ModelRates rates;  // none measured: zero, and no training is forecast
   const model::ModelConfig* model = nullptr;

@@ -43,8 +43,9 @@ double student_quantile(double probability, int freedom) {
 }
 
 // Which percentile of the resamples to take as the lower end. Resampling n documents underestimates
-// the variance by (n − 1) / n and knows nothing of its own uncertainty; both are put right at once.
-double tail_probability(double confidence, double documents) {
+// the variance, by `inflation` (n / (n − 1) for documents of equal weight), and knows nothing of
+// its own uncertainty; both are put right at once.
+double tail_probability(double confidence, double documents, double inflation) {
   constexpr double kLargeEnough = 20000;  // the level then differs by less than 1e-4
   const double tail = (1 - confidence) / 2;
   if (documents > kLargeEnough) {
@@ -52,7 +53,7 @@ double tail_probability(double confidence, double documents) {
   }
   const double n = std::max(documents, 2.0);
   const double t = student_quantile(1 - tail, static_cast<int>(std::lround(n)) - 1);
-  return std::erfc(t * std::sqrt(n / (n - 1)) / std::numbers::sqrt2) / 2;
+  return std::erfc(t * std::sqrt(inflation) / std::numbers::sqrt2) / 2;
 }
 
 // Documents of equal weight that would tell as much: the long ones count for more of the mean.
@@ -64,6 +65,26 @@ double effective_documents(std::span<const DocumentScores> scores) {
     squares += weight * weight;
   }
   return sum * sum / squares;
+}
+
+// How much larger the variance is when each document is judged by the mean of the others: a long
+// document draws the mean towards itself, which resampling does not see (the jackknife's
+// correction, HC3 of regression).
+double variance_inflation(std::span<const DocumentScores> scores) {
+  double sum = 0, questions = 0;
+  for (const DocumentScores& document : scores) {
+    sum += document.sum;
+    questions += static_cast<double>(document.questions);
+  }
+  double plain = 0, apart = 0;
+  for (const DocumentScores& document : scores) {
+    const auto weight = static_cast<double>(document.questions);
+    const double influence = document.sum - sum / questions * weight;
+    const double alone = influence / (1 - weight / questions);
+    plain += influence * influence;
+    apart += alone * alone;
+  }
+  return plain > 0 ? apart / plain : 1;
 }
 
 // Linear interpolation between order statistics (numpy's default).
@@ -97,8 +118,14 @@ void draw(std::mt19937_64& random, std::vector<uint32_t>& picks) {
   }
 }
 
+// What an interval must know of documents that count differently.
+struct Weights {
+  double effective = 0;  // documents of equal weight
+  double inflation = 1;  // of the variance
+};
+
 template <typename Statistic>
-Interval resample(size_t documents, double effective, const Statistic& statistic,
+Interval resample(size_t documents, const Weights& weights, const Statistic& statistic,
                   const BootstrapOptions& options) {
   std::vector<uint32_t> picks(documents);
   std::iota(picks.begin(), picks.end(), 0u);
@@ -114,7 +141,7 @@ Interval resample(size_t documents, double effective, const Statistic& statistic
                "bootstrap: a finite statistic wanted, {} came", value);
   }
   std::sort(values.begin(), values.end());
-  const double tail = tail_probability(options.confidence, effective);
+  const double tail = tail_probability(options.confidence, weights.effective, weights.inflation);
   interval.low = percentile(values, tail);
   interval.high = percentile(values, 1 - tail);
   return interval;
@@ -160,7 +187,10 @@ Interval bootstrap_mean(std::span<const DocumentScores> scores, const BootstrapO
     }
     return sum / static_cast<double>(questions);
   };
-  Interval interval = resample(scores.size(), effective_documents(scores), mean, options);
+  Interval interval =
+      resample(scores.size(),
+               {.effective = effective_documents(scores), .inflation = variance_inflation(scores)},
+               mean, options);
   for (const DocumentScores& document : scores) {
     interval.questions += document.questions;
   }
@@ -187,7 +217,8 @@ Interval bootstrap_difference(std::span<const DocumentScores> ours,
 Interval bootstrap_statistic(size_t documents, const ResampleStatistic& statistic,
                              const BootstrapOptions& options) {
   check(documents, options);
-  return resample(documents, static_cast<double>(documents), statistic, options);
+  const auto n = static_cast<double>(documents);
+  return resample(documents, {.effective = n, .inflation = n / (n - 1)}, statistic, options);
 }
 
 }  // namespace offbook::metrics

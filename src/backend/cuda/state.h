@@ -27,9 +27,11 @@ struct KernelChoice {
   bool repeatable = true;
   // Cross-entropy of narrow models: logits stay in registers, in a kernel of our own.
   bool logits_in_registers = true;
-  // A token of a sequence: all layers of a small model in one kernel, where there is one for the
-  // shape; else RoPE and the cache in the product of q, k and v.
-  bool layers_at_once = false;
+  // A token of a small model: all layers in one kernel, where there is one for the shape.
+  bool layers_at_once = true;
+  // Of other shapes: RoPE and the cache in the product of q, k and v. Off until the tests of planted
+  // keys ran with it.
+  bool cache_in_product = false;
 };
 
 // One pass at a time; not thread-safe. Owns its stream, workspace and library handles. Device

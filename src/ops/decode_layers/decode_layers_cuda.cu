@@ -244,11 +244,10 @@ const uint8_t* bytes_of(const Tensor& t) {
 }  // namespace
 
 void decode_layers(const ExecutionContext& ctx, const DecodeLayersArgs& a) {
-  if (!ctx.cuda->choice.layers_at_once) {
-    return decode_layers_unfused<Ops>(ctx, a);
-  }
-  if (!fits(ctx, a)) {
-    return decode_layers_unfused<JoinedOps>(ctx, a);
+  const backend::KernelChoice& choice = ctx.cuda->choice;
+  if (!choice.layers_at_once || !fits(ctx, a)) {
+    return choice.cache_in_product ? decode_layers_unfused<JoinedOps>(ctx, a)
+                                   : decode_layers_unfused<Ops>(ctx, a);
   }
   using namespace whole_step;
   backend::ArenaScope scope(*ctx.arena);

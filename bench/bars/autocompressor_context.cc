@@ -92,7 +92,7 @@ class Measure {
   }
   double loss(const autograd::Graph& g, const AutoWeights& weights, const AutoSegment& segment,
               int32_t first, const model::LoraAdapter* lora) const {
-    const compress::ScoredText scored{.tokens = segment.tokens, .first_target = first};
+    const compress::TargetText scored{.tokens = segment.tokens, .first_target = first};
     return score_texts(g, run(g, weights, segment, lora).text, base_.weights().lm_head,
                        std::span(&scored, 1))
         .front()

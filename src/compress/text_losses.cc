@@ -42,13 +42,13 @@ void teach(const Graph& g, const Lesson& lesson, const Tensor& teacher, const Te
 }  // namespace
 
 std::vector<train::LossSum> score_texts(const Graph& g, const Tensor& hidden, const Tensor& head,
-                                        std::span<const ScoredText> texts, const Tensor& teacher) {
+                                        std::span<const TargetText> texts, const Tensor& teacher) {
   std::vector<int32_t> rows;
   std::vector<int32_t> targets;
   std::vector<float> weights;
   Lesson lesson;
   int32_t begin = 0;
-  for (const ScoredText& text : texts) {
+  for (const TargetText& text : texts) {
     const auto n = static_cast<int32_t>(text.tokens.size());
     for (int32_t i = text.first_target; i < n; ++i) {
       if (text.teacher_share > 0) {
@@ -78,7 +78,7 @@ std::vector<train::LossSum> score_texts(const Graph& g, const Tensor& hidden, co
   backend::download(g.ctx, losses, std::as_writable_bytes(std::span(values)));
   std::vector<train::LossSum> out;
   size_t at = 0;
-  for (const ScoredText& text : texts) {
+  for (const TargetText& text : texts) {
     train::LossSum sum;
     for (auto i = static_cast<size_t>(text.first_target); i < text.tokens.size(); ++i) {
       sum.sum += values[at++];

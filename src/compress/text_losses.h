@@ -12,7 +12,7 @@ namespace offbook::compress {
 using autograd::Graph;
 
 // Tokens of a text and which of them count.
-struct ScoredText {
+struct TargetText {
   std::span<const int32_t> tokens;
   int32_t first_target = 1;  // ≥ 1: each token is predicted from the one before it
   float weight = 1;          // × its losses and their gradient
@@ -27,7 +27,7 @@ struct ScoredText {
 // `teacher` [targets of texts with a teacher_share, hidden]: what a teacher makes of the same
 // places. docs/derivations/distillation.md
 std::vector<train::LossSum> score_texts(const Graph& g, const Tensor& hidden, const Tensor& head,
-                                        std::span<const ScoredText> texts,
+                                        std::span<const TargetText> texts,
                                         const Tensor& teacher = {});
 
 }  // namespace offbook::compress

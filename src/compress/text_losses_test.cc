@@ -38,7 +38,7 @@ TEST(ScoreTexts, ATeachersDistributionStandsInPlaceOfTheTokens) {
   const Tensor grad = Tensor::zeros(Dtype::f32, hidden.shape());
   const std::vector<int32_t> first{3, 1, 9};
   const std::vector<int32_t> second{4, 10, 0, 7};
-  const std::vector<ScoredText> texts{
+  const std::vector<TargetText> texts{
       {.tokens = first, .weight = 2},
       {.tokens = second, .weight = 0.5f, .first_weight = 3, .teacher_share = 0.75f}};
   autograd::Tape tape(tiny.ctx);

@@ -149,7 +149,7 @@ train::LossSum AutoTask::run(const Graph& g, std::span<Sequence> texts) {
     }
     for (size_t t = 0; t < texts.size(); ++t) {
       // A segment's first token is predicted from the last text token before it, as published.
-      const ScoredText scored{.tokens = texts[t].tokens.subspan(static_cast<size_t>(slice * length),
+      const TargetText scored{.tokens = texts[t].tokens.subspan(static_cast<size_t>(slice * length),
                                                                 static_cast<size_t>(length))};
       const train::LossSum part =
           score_texts(g, hidden[t], base_.weights().lm_head, std::span(&scored, 1)).front();
@@ -249,7 +249,7 @@ class Measure {
                                        {.lora = &weights_.lora, .activations = ctx_.activations()})
                               .front()
                               .text;
-    const ScoredText scored{.tokens = tokens,
+    const TargetText scored{.tokens = tokens,
                             .first_target = static_cast<int32_t>(lead.size()) + 1};
     return score_texts(g, hidden, base_.weights().lm_head, std::span(&scored, 1)).front().mean();
   }

@@ -199,7 +199,7 @@ std::vector<train::LossSum> read_batch(const Graph& g, const ReadingModel& m,
       read_tasks(g, m.base, memories.kv, tasks,
                  {.pass = {.adapters = {.one = m.reader}, .checkpointing = m.checkpointing},
                   .activations = m.activations});
-  std::vector<ScoredText> texts;
+  std::vector<TargetText> texts;
   for (const Reading& r : batch.readings) {
     texts.push_back({.tokens = r.tokens,
                      .first_target = r.first_target,

@@ -118,7 +118,7 @@ train::LossSum beacon_window_losses(const Graph& g, const model::Llama& base,
   const RecallOptions& recall = options.recall;
   std::vector<WindowTexts> own(windows.size());
   std::vector<ReadTask> tasks;
-  std::vector<ScoredText> texts;
+  std::vector<TargetText> texts;
   for (size_t i = 0; i < windows.size(); ++i) {
     const BeaconWindow& window = windows[i];
     const Tokens all(window.tokens);
@@ -301,7 +301,7 @@ class Measure {
     const ReadTask task{tokens, reading.memory};
     const Tensor hidden =
         read_tasks(g, base_, slots.kv, std::span(&task, 1), {.activations = ctx_.activations()});
-    const ScoredText text{
+    const TargetText text{
         .tokens = tokens,
         .first_target = static_cast<int32_t>(reading.lead.size()) + reading.question.first_target};
     to.add(reading.group,

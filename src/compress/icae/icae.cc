@@ -89,7 +89,7 @@ std::vector<train::LossSum> read_icae(const Graph& g, const model::Llama& base,
   plain.lora = nullptr;
   const std::vector<AutoOutput> outputs = run_segments(g, base, weights.encoder, segments, plain);
   Tensor hidden;
-  std::vector<ScoredText> scored;
+  std::vector<TargetText> scored;
   for (size_t i = 0; i < readings.size(); ++i) {
     hidden = hidden.defined() ? autograd::concat_rows(g, hidden, outputs[i].text_and_before)
                               : outputs[i].text_and_before;

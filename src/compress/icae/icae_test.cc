@@ -62,7 +62,7 @@ TEST(Icae, TheDecoderIsTheBase) {
   const AutoSegment segment{.tokens = text};
   const Tensor hidden =
       run_segments({tiny.ctx}, tiny.llama, none, std::span(&segment, 1), {}).front().text;
-  const ScoredText scored{.tokens = text};
+  const TargetText scored{.tokens = text};
   EXPECT_EQ(loss,
             score_texts({tiny.ctx}, hidden, tiny.llama.weights().lm_head, std::span(&scored, 1))
                 .front()

@@ -52,7 +52,7 @@ Dtype dtype_of(const benchmark::State& state) {
   return state.range(2) == 16 ? Dtype::bf16 : Dtype::f32;
 }
 
-// range: keys, rows, bits of an element of the cache
+// range: keys, rows, bits of an element of the cache, bits of a factor
 void paged(benchmark::State& state) {
   const auto keys = static_cast<int32_t>(state.range(0));
   const auto rows = static_cast<int32_t>(state.range(1));
@@ -70,18 +70,30 @@ void paged(benchmark::State& state) {
   }
   Machine machine;
   const Dtype dtype = dtype_of(state);
-  machine.ctx.compute = Compute::f32;
-  const PagedAttentionArgs args{
-      .q = random(Dtype::f32, {queries, kHeads, kDim}),
-      .k_pages = random(dtype, {pages * sequences, kPageTokens, kKvHeads, kDim}),
-      .v_pages = random(dtype, {pages * sequences, kPageTokens, kKvHeads, kDim}),
-      .page_list = ints(list, {static_cast<int64_t>(list.size())}),
-      .sequences = ints(table, {sequences, kPagedSequenceFields}),
-      .max_length = is_prefill ? keys : 1,
-      .max_kv_length = keys,
-      .scale = 0.125f,
-      .out = Tensor::empty(Dtype::f32, {queries, kHeads, kDim})};
+  machine.ctx.compute = state.range(3) == 16 ? Compute::bf16 : Compute::f32;
+  // As many layers as no cache keeps.
+  constexpr int64_t kBytes = int64_t{128} << 20;
+  const Shape cache{pages * sequences, kPageTokens, kKvHeads, kDim};
+  const int64_t layers =
+      is_prefill ? 1 : std::min<int64_t>(64, 1 + kBytes / 2 / dtype_bytes(dtype, cache.numel()));
+  std::vector<Tensor> keys_of_layers;
+  std::vector<Tensor> values_of_layers;
+  for (int64_t i = 0; i < layers; ++i) {
+    keys_of_layers.push_back(random(dtype, cache));
+    values_of_layers.push_back(random(dtype, cache));
+  }
+  PagedAttentionArgs args{.q = random(Dtype::f32, {queries, kHeads, kDim}),
+                          .page_list = ints(list, {static_cast<int64_t>(list.size())}),
+                          .sequences = ints(table, {sequences, kPagedSequenceFields}),
+                          .max_length = is_prefill ? keys : 1,
+                          .max_kv_length = keys,
+                          .scale = 0.125f,
+                          .out = Tensor::empty(Dtype::f32, {queries, kHeads, kDim})};
+  size_t layer = 0;
   for (auto _ : state) {
+    args.k_pages = keys_of_layers[layer];
+    args.v_pages = values_of_layers[layer];
+    layer = (layer + 1) % keys_of_layers.size();
     paged_attention(machine.ctx, args);
   }
   const double seen = is_prefill ? 0.5 * keys * (keys + 1.0) : 1.0 * keys * rows;
@@ -116,9 +128,9 @@ void gradient(benchmark::State& state) {
 }
 
 BENCHMARK(paged)
-    ->ArgNames({"keys", "rows", "bits"})
-    ->ArgsProduct({{512, 2048}, {0}, {32, 16}})
-    ->ArgsProduct({{512, 4096}, {1, 8}, {32, 16}});
+    ->ArgNames({"keys", "rows", "bits", "factors"})
+    ->ArgsProduct({{512, 2048}, {0}, {32, 16}, {32, 16}})
+    ->ArgsProduct({{512, 4096}, {1, 8}, {32, 16}, {32, 16}});
 BENCHMARK(gradient)->ArgNames({"tokens", "", "bits"})->ArgsProduct({{512, 2048}, {0}, {32, 16}});
 
 }  // namespace

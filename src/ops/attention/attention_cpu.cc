@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "src/backend/cpu/features.h"
 #include "src/ops/attention/problem.h"
 #include "src/ops/registry.h"
 
@@ -12,7 +13,7 @@
 namespace offbook::ops::OB_ISA {
 
 void solve(const ExecutionContext& ctx, const AttentionProblem& p) {
-  p.k.dtype() == Dtype::f32 ? forward_as<float>(ctx, p) : forward_as<Bf16>(ctx, p);
+  p.k.dtype() == Dtype::f32 ? forward<float>(ctx, p) : forward<Bf16>(ctx, p);
 }
 
 void attention(const ExecutionContext& ctx, const AttentionArgs& a) {

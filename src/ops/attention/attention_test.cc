@@ -90,6 +90,10 @@ TEST(Attention, EqualsTheReference) {
       check("attention " + std::string(dtype_info(dtype).name) + " " + l.name,
             dtype == Dtype::f32 ? testing::f32_tolerance(l.dim) : testing::bf16_tolerance(),
             [&](auto& ctx, auto& c) { attention(ctx, args_of(c, l, dtype, {})); });
+      check("attention bf16 compute " + std::string(dtype_info(dtype).name) + " " + l.name,
+            testing::bf16_tolerance(),
+            [&](auto& ctx, auto& c) { attention(ctx, args_of(c, l, dtype, {})); },
+            {.compute = Compute::bf16});
     }
   }
 }
@@ -213,16 +217,26 @@ TEST_P(AttentionOnHost, NeverReadsKeysOutsideItsSequences) {
                                 .d_q = Tensor::zeros(Dtype::f32, a.q.shape()),
                                 .d_k = Tensor::zeros(Dtype::f32, a.k.shape()),
                                 .d_v = Tensor::zeros(Dtype::f32, a.v.shape())};
-  attention(ctx_, a);
-  attention_backward(ctx_, b);
-  for (const Tensor& t : {a.out, b.d_q, b.d_k, b.d_v}) {
-    for (int64_t i = 0; i < t.numel(); ++i) {
-      ASSERT_TRUE(std::isfinite(t.data<float>()[i])) << i;
+  for (const Compute compute : {Compute::f32, Compute::bf16}) {
+    ctx_.compute = compute;
+    attention(ctx_, a);
+    attention_backward(ctx_, b);
+    for (const Tensor& t : {a.out, b.d_q, b.d_k, b.d_v}) {
+      for (int64_t i = 0; i < t.numel(); ++i) {
+        ASSERT_TRUE(std::isfinite(t.data<float>()[i])) << i;
+      }
     }
   }
 }
 
-TEST_P(AttentionOnHost, ARowHasTheSameBitsAloneAndAmongOthers) {
+class AttentionBits : public AttentionOnHost {
+ protected:
+  void expect_rows_stand_alone(Compute compute);
+};
+INSTANTIATE_TEST_SUITE_P(Cpu, AttentionBits, ::testing::ValuesIn(host_backends()));
+
+void AttentionBits::expect_rows_stand_alone(Compute compute) {
+  ctx_.compute = compute;
   Case c = make_case(2);
   const Layout all{"", 9, 3, 64, packed({7, 1, 90, 2}, 300)};
   const AttentionArgs a = args_of(c, all, Dtype::f32, {});
@@ -244,6 +258,11 @@ TEST_P(AttentionOnHost, ARowHasTheSameBitsAloneAndAmongOthers) {
       }
     }
   }
+}
+
+TEST_P(AttentionBits, ARowHasTheSameAloneAndAmongOthers) {
+  expect_rows_stand_alone(Compute::f32);
+  expect_rows_stand_alone(Compute::bf16);
 }
 
 TEST_P(AttentionOnHost, LargeScoresStayFinite) {

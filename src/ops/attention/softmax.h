@@ -52,12 +52,14 @@ struct Span {
   int64_t end;
 };
 
-// Turns scores into 2^(scale · score - highest) inside `seen`, and 0 in the rest of `tile`. Scores
-// of whole vectors around `seen` are overwritten.
-inline Part softmax_part(float* scores, Span tile, Span seen, float scale) {
+// weights = 2^(scale · score - highest) inside `seen`, and 0 in the rest of `tile`; may be where
+// the scores are. Scores and weights of whole vectors around `seen` are overwritten. The sum is of
+// weights before they are rounded.
+template <typename W>
+inline Part softmax_part(float* scores, W* weights, Span tile, Span seen, float scale) {
   constexpr int64_t kLanes = Vec::kLanes;
   if (seen.begin >= seen.end) {
-    std::fill(scores + tile.begin, scores + tile.end, 0.0f);
+    std::fill(weights + tile.begin, weights + tile.end, W{});
     return {};
   }
   const int64_t first = seen.begin / kLanes * kLanes;
@@ -73,14 +75,14 @@ inline Part softmax_part(float* scores, Span tile, Span seen, float scale) {
   for (int64_t i = first; i < last; i += kLanes) {
     const Vec p = exp2_nonpositive(fma(load(scores + i), splat(scale), splat(-part.highest)));
     sums = sums + p;
-    store(scores + i, p);
+    store(weights + i, p);
   }
   part.sum = sum(sums);
   if (first > tile.begin) {
-    std::fill(scores + tile.begin, scores + first, 0.0f);
+    std::fill(weights + tile.begin, weights + first, W{});
   }
   if (last < tile.end) {
-    std::fill(scores + last, scores + tile.end, 0.0f);
+    std::fill(weights + last, weights + tile.end, W{});
   }
   return part;
 }

@@ -15,9 +15,14 @@ int64_t units_of(int64_t dim) {
 
 template <Units U, typename T>
 inline __attribute__((always_inline)) Vec load_units(const T* row, int64_t i, int n) {
-  if constexpr (U == Units::pairs) {
-    static_assert(std::is_same_v<T, Bf16>);
+  if constexpr (U == Units::pairs && std::is_same_v<T, Bf16>) {
     return load_some(reinterpret_cast<const float*>(row) + i, n);  // moved, never added
+#if defined(OB_ISA_AVX512)
+  } else if constexpr (U == Units::pairs) {
+    const Vec low = load_some(row + 2 * i, std::min(2 * n, 16));
+    const Vec high = n > 8 ? load_some(row + 2 * i + 16, 2 * n - 16) : zero();
+    return {reinterpret_cast<__m512>(_mm512_cvtne2ps_pbh(high.v, low.v))};
+#endif
   } else {
     return load_some(row + i, n);
   }

@@ -80,10 +80,53 @@ inline void decode_panel(const std::byte* panel, int32_t offset, int64_t cols, F
   }
 }
 
-// out[r][kTilePanels · 16] = rows of x · decoded panels.
-template <int R>
+// Where a tile's sums go, while they are in registers: to + r · step has the products of row r with
+// the tile's first panel, and 16 further on those with its second.
+struct TileEnd {
+  float* to;
+  int64_t step;
+  const float* bias;   // of the tile's columns, or null
+  const float* gates;  // AVX2, with SwiGLU: products of a gate panel that was multiplied before
+};
+
+enum class Finish : uint8_t { overwrite, accumulate, swiglu };
+
+inline Vec silu(Vec x) {
+  return x / (splat(1.0f) + exp(zero() - x));
+}
+
+template <Finish kFinish, int R>
+inline __attribute__((always_inline)) void finish_tile(const Vec (&acc)[R][kTileVecs],
+                                                       const TileEnd& end) {
+#pragma GCC unroll 12
+  for (int r = 0; r < R; ++r) {
+    float* to = end.to + r * end.step;
+    if constexpr (kFinish == Finish::swiglu && kTilePanels == 2) {
+      store(to, silu(acc[r][0]) * acc[r][1]);
+      continue;
+    }
+#pragma GCC unroll 2
+    for (int v = 0; v < kTileVecs; ++v) {
+      const int at = v * Vec::kLanes;
+      Vec sum = acc[r][v];
+      if constexpr (kFinish == Finish::swiglu) {
+        sum = silu(load(end.gates + r * kPanelRows + at)) * sum;
+      }
+      if (end.bias != nullptr) {
+        sum = sum + load(end.bias + at);
+      }
+      if constexpr (kFinish == Finish::accumulate) {
+        sum = sum + load(to + at);
+      }
+      store(to + at, sum);
+    }
+  }
+}
+
+// end = rows of x · decoded panels.
+template <Finish kFinish, int R>
 inline void multiply_tile(const Factor* x, int64_t x_step, const Factor* panels, int64_t cols,
-                          float (*out)[kTilePanels * kPanelRows]) {
+                          const TileEnd& end) {
   Vec acc[R][kTileVecs];
 #pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
@@ -116,25 +159,28 @@ inline void multiply_tile(const Factor* x, int64_t x_step, const Factor* panels,
     }
   }
 #endif
-#pragma GCC unroll 12
-  for (int r = 0; r < R; ++r) {
-    store(out[r], acc[r][0]);
-    store(out[r] + Vec::kLanes, acc[r][1]);
-  }
+  finish_tile<kFinish, R>(acc, end);
 }
 
-// multiply_tile for 1…kTileRows rows: whole tiles, then halves, then single rows.
+// multiply_tile for 1…kTileRows rows: whole tiles, then thirds, then single rows.
+template <Finish kFinish>
 inline void multiply_rows(int64_t rows, const Factor* x, int64_t x_step, const Factor* panels,
-                          int64_t cols, float (*out)[kTilePanels * kPanelRows]) {
+                          int64_t cols, TileEnd end) {
   constexpr int kSome = kTileRows / 3;
   if (rows == kTileRows) {
-    return multiply_tile<kTileRows>(x, x_step, panels, cols, out);
+    return multiply_tile<kFinish, kTileRows>(x, x_step, panels, cols, end);
   }
-  for (; rows >= kSome; rows -= kSome, x += kSome * x_step, out += kSome) {
-    multiply_tile<kSome>(x, x_step, panels, cols, out);
+  const auto go = [&](int done) {
+    rows -= done;
+    x += done * x_step;
+    end.to += done * end.step;
+    end.gates = end.gates == nullptr ? nullptr : end.gates + done * kPanelRows;
+  };
+  for (; rows >= kSome; go(kSome)) {
+    multiply_tile<kFinish, kSome>(x, x_step, panels, cols, end);
   }
-  for (; rows > 0; --rows, x += x_step, ++out) {
-    multiply_tile<1>(x, x_step, panels, cols, out);
+  for (; rows > 0; go(1)) {
+    multiply_tile<kFinish, 1>(x, x_step, panels, cols, end);
   }
 }
 

@@ -41,10 +41,10 @@ void packed_linear(const ExecutionContext& ctx, const PackedLinearArgs& a) {
   OB_OP_REQUIRE("packed_linear", a.x.defined() && a.x.rank() == 2, "x is a matrix, not {}",
                 to_string(a.x));
   const bool is_gated = a.end == PackedEnd::swiglu;
-  OB_OP_REQUIRE(
-      "packed_linear",
-      !is_gated || (w.parts.size() == 1 && w.rows % (2 * kPanelRows) == 0 && !a.bias.defined()),
-      "SwiGLU takes one alternating matrix without bias");
+  OB_OP_REQUIRE("packed_linear",
+                !is_gated || (w.parts.size() == 1 && w.rows % (2 * kPanelRows) == 0 &&
+                              !a.bias.defined() && a.write == Write::overwrite),
+                "SwiGLU takes one alternating matrix without bias, and overwrites");
   check("x", a.x, a.x.dim(0), w.cols);
   check("out", a.out, a.x.dim(0), is_gated ? w.rows / 2 : w.rows);
   check_vector("norm", a.norm, w.cols);

@@ -12,7 +12,7 @@ inline constexpr int64_t kFewRows = 8;
 // What becomes of the products.
 enum class PackedEnd : uint8_t {
   plain,
-  swiglu,  // the matrix alternates 16 rows of gate and 16 of up: silu(gate) · up is written
+  swiglu,  // the matrix alternates 16 rows of gate and 16 of up: silu(gate) · up overwrites out
 };
 
 struct PackedLinearArgs {

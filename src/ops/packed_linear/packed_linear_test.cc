@@ -55,7 +55,7 @@ TEST(PackedLinear, EqualsTheReference) {
   for (const Dtype type : kTypes) {
     const int64_t in = 2 * std::max(dtype_info(type).block_elems, 64);
     for (const Sizes& s : {Sizes{0, 16, in}, Sizes{1, 112, in}, Sizes{5, 48, in}, Sizes{8, 112, in},
-                           Sizes{9, 48, in}, Sizes{25, 112, in}}) {
+                           Sizes{9, 48, in}, Sizes{25, 112, in}, Sizes{200, 48, in}}) {
       const testing::CheckOptions options{.compute = Compute::bf16, .skip = {Backend::cuda}};
       check(
           fmt::format("packed_linear {} × {} [{}, {}]", s.n, dtype_info(type).name, s.out, s.in),

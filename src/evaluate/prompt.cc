@@ -99,7 +99,7 @@ std::string head_key(const ReadPrompt& prompt, const MadeContext& context) {
   for (const compress::ContextPart& part : prompt.head) {
     hasher.add(bytes_of(part.tokens));
   }
-  hasher.add_text(prompt.head.size() > 1 ? context.key : "");
+  hasher.add_text(context.parts.empty() ? "" : context.key);
   return store::to_hex(hasher.digest());
 }
 
@@ -161,7 +161,9 @@ ReadPrompt PromptMaker::make(const Task& task, const Case& c, const MadeContext&
       out.head.push_back(tokens_part(chat.ids, 0, end));
     }
   } else {
-    out.head.push_back(tokens_part(chat.ids, 0, begin));
+    if (begin > 0) {  // nothing, in a form without chat that begins with the context
+      out.head.push_back(tokens_part(chat.ids, 0, begin));
+    }
     out.head.insert(out.head.end(), context.parts.begin(), context.parts.end());
   }
   out.tail = tokens_part(chat.ids, end, chat.ids.size()).tokens;

@@ -251,6 +251,19 @@ TEST(Ruler, TheWorkedExampleStandsBeforeTheText) {
   }
 }
 
+// Nothing stands before slots in a form without chat that begins with the context.
+TEST(Prompts, BeginWithSlots) {
+  const auto tokenizer = text::read_tokenizer_json(
+      real_file_system().open("tests/golden/tokenizers/gpt2.json")->bytes(), "gpt2.json");
+  const Task task{.prompt = "{context} {question}"};
+  const ReadPrompt prompt =
+      PromptMaker(*tokenizer, std::nullopt)
+          .make(task, {.question = "Which?"}, {.parts = {{.tokens = {5, 6}}}, .key = "slots"});
+  ASSERT_EQ(prompt.head.size(), 1u);
+  EXPECT_THAT(prompt.head[0].tokens, ElementsAre(5, 6));
+  EXPECT_FALSE(prompt.tail.empty());
+}
+
 // What a model is given to go on from: with chat form only where the task says so.
 TEST(Prompts, AnswersBeginWithTheStem) {
   const auto tokenizer = text::read_tokenizer_json(

@@ -12,7 +12,8 @@ struct FamilyHeads {
 
 std::vector<HeadChoice> chosen_heads(std::string_view family) {
   const FamilyHeads known[] = {
-      {"58cccf5eb8922671930dbd8ecce10ba6", {}},  // SmolLM2-135M-Instruct
+      // SmolLM2-135M-Instruct
+      {"58cccf5eb8922671930dbd8ecce10ba6", {{23, 4}, {23, 5}, {24, 2}, {24, 7}}},
   };
   for (const FamilyHeads& of : known) {
     if (of.family == family) {

@@ -50,7 +50,7 @@ struct Layout {
 };
 
 struct Layouts {
-  explicit Layouts(const GemmArgs& g)
+  explicit Layouts(const CudaGemmArgs& g)
       : a(g.transpose_a == Transpose::yes ? Layout(g.factor_dtype, g.k, g.m, g.lda)
                                           : Layout(g.factor_dtype, g.m, g.k, g.lda)),
         b(g.transpose_b == Transpose::yes ? Layout(g.factor_dtype, g.n, g.k, g.ldb)
@@ -69,7 +69,7 @@ int64_t planned_size(int64_t n) {
   return (n + step - 1) / step * step;
 }
 
-Desc description(const GemmArgs& g) {
+Desc description(const CudaGemmArgs& g) {
   cublasLtMatmulDesc_t out = nullptr;
   blas_check(cublasLtMatmulDescCreate(&out, CUBLAS_COMPUTE_32F, CUDA_R_32F),
              "describing a product");
@@ -129,7 +129,7 @@ GemmLibrary::~GemmLibrary() {
   cudaFree(workspace_);
 }
 
-const GemmLibrary::Plan& GemmLibrary::plan_for(const GemmArgs& g) {
+const GemmLibrary::Plan& GemmLibrary::plan_for(const CudaGemmArgs& g) {
   const Key key{g.m,
                 g.n,
                 g.k,
@@ -173,17 +173,17 @@ const GemmLibrary::Plan& GemmLibrary::plan_for(const GemmArgs& g) {
   return plans_.emplace(key, std::move(plan)).first->second;
 }
 
-void GemmLibrary::run(const GemmArgs& args, cudaStream_t stream) {
+void GemmLibrary::run(const CudaGemmArgs& args, cudaStream_t stream) {
   if (args.m == 0 || args.n == 0) {
     return;
   }
   OB_CHECK(args.k > 0);
-  GemmArgs g = args;
+  CudaGemmArgs g = args;
   if (g.addend == nullptr) {
     g.addend = g.c;
     g.ld_addend = g.ldc;
   }
-  GemmArgs planned = g;
+  CudaGemmArgs planned = g;
   // Where a stands transposed, the gradient of a weight is asked for, and rows are what is summed
   // over.
   int64_t& rows = g.transpose_a == Transpose::yes ? planned.k : planned.m;

@@ -15,7 +15,7 @@ enum class Transpose : uint8_t { no, yes };
 // Row-major: c [m, n] = alpha · op(a) [m, k] op(b) [k, n] + beta · c, or + beta · addend where
 // there is one. Rows lie ld elements apart. a and b are both f32 (multiplied exactly, never in
 // tf32) or both bf16; c is f32, or bf16 when they are; sums are f32.
-struct GemmArgs {
+struct CudaGemmArgs {
   const void* a = nullptr;
   const void* b = nullptr;
   void* c = nullptr;
@@ -44,7 +44,7 @@ class GemmLibrary {
   GemmLibrary& operator=(const GemmLibrary&) = delete;
 
   // Queues the product. Throws Unsupported with the shape when the library has no algorithm for it.
-  void run(const GemmArgs& args, cudaStream_t stream);
+  void run(const CudaGemmArgs& args, cudaStream_t stream);
 
   size_t shapes_known() const noexcept { return plans_.size(); }
 
@@ -63,7 +63,7 @@ class GemmLibrary {
   };
   struct Plan;
 
-  const Plan& plan_for(const GemmArgs& args);
+  const Plan& plan_for(const CudaGemmArgs& args);
 
   cublasLtHandle_t handle_ = nullptr;
   void* workspace_ = nullptr;

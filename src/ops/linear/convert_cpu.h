@@ -37,13 +37,14 @@ inline int64_t tile_bytes(const Tensor& weight, Dtype dtype, int64_t rows, int64
 
 // Rows and columns of a weight as dtype (f32 or bf16): in place when that is its type, else decoded
 // to scratch. The first column must begin a block.
-struct Part {
+struct MatrixPart {
   int64_t row;
   int64_t rows;
   int64_t col;
   int64_t cols;
 };
-inline Tile weight_tile(const Tensor& weight, Dtype dtype, const Part& part, std::byte* scratch) {
+inline Tile weight_tile(const Tensor& weight, Dtype dtype, const MatrixPart& part,
+                        std::byte* scratch) {
   const int64_t col_bytes = dtype_bytes(weight.dtype(), part.col);
   if (weight.dtype() == dtype) {
     return {weight.row_raw(part.row) + col_bytes, weight.stride(0)};

@@ -29,7 +29,7 @@ int64_t element_bytes(const Tensor& t) {
 }
 
 // d_x block (+)= sums, which lie in f32 scratch.
-void write_bf16(const LinearBackwardInputArgs& a, const float* sums, const Part& part) {
+void write_bf16(const LinearBackwardInputArgs& a, const float* sums, const MatrixPart& part) {
   for (int64_t r = 0; r < part.rows; ++r) {
     auto* to = reinterpret_cast<Bf16*>(a.d_x.row_raw(part.row + r)) + part.col;
     for_lanes(part.cols, [&](int64_t i, int n) {
@@ -44,7 +44,7 @@ void write_bf16(const LinearBackwardInputArgs& a, const float* sums, const Part&
 
 // One block of d_x: the sum over the weight's rows, in pieces of `depth` in order.
 void input_block(const LinearBackwardInputArgs& a, const Tensor& d_out, int64_t depth,
-                 const Part& part, std::byte* scratch) {
+                 const MatrixPart& part, std::byte* scratch) {
   const int64_t out = a.weight.dim(0);
   auto* sums = reinterpret_cast<float*>(scratch);
   const bool in_scratch = depth < out && a.d_x.dtype() == Dtype::bf16;

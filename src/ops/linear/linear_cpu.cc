@@ -25,7 +25,7 @@ int64_t tile_columns(int64_t out) {
 
 // out (+)= product + bias for a block that lies in f32 scratch.
 template <typename O>
-void add_bias(const LinearArgs& a, const float* product, int64_t ld, const Part& part) {
+void add_bias(const LinearArgs& a, const float* product, int64_t ld, const MatrixPart& part) {
   const float* bias = a.bias.data<float>() + part.col;
   for (int64_t r = 0; r < part.rows; ++r) {
     O* to = reinterpret_cast<O*>(a.out.row_raw(part.row + r)) + part.col;
@@ -41,8 +41,8 @@ void add_bias(const LinearArgs& a, const float* product, int64_t ld, const Part&
 
 // The product of rows of x with columns of out (rows of the weight tile), written to its place or,
 // when a bias has to be added, to scratch first.
-void multiply_block(const LinearArgs& a, const Tensor& x, const Tile& weight, const Part& part,
-                    std::byte* scratch) {
+void multiply_block(const LinearArgs& a, const Tensor& x, const Tile& weight,
+                    const MatrixPart& part, std::byte* scratch) {
   backend::GemmArgs g{.m = part.rows,
                       .n = part.cols,
                       .k = x.dim(1),

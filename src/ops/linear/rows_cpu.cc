@@ -36,7 +36,7 @@ void write_row(const LinearArgs& a, const float* sums, int64_t row, int64_t col,
 }
 
 void write_rows(const LinearArgs& a, const float (&sums)[kRowsAtOnce][kColumnsPerTask],
-                const Part& part) {
+                const MatrixPart& part) {
   with_activation_type(a.out.dtype(), [&](auto* type) {
     for (int64_t r = 0; r < part.rows; ++r) {
       write_row<std::remove_pointer_t<decltype(type)>>(a, sums[r], part.row + r, part.col,
@@ -81,10 +81,10 @@ void for_row_tiles(const ExecutionContext& ctx, const LinearArgs& a, int64_t scr
     const int64_t first = tile / across * kRowsPerTask;
     const int64_t end = std::min(first + kRowsPerTask, a.x.dim(0));
     for (int64_t row = first; row < end; row += kRowsAtOnce) {
-      fn(Part{.row = row,
-              .rows = std::min<int64_t>(kRowsAtOnce, end - row),
-              .col = col,
-              .cols = cols},
+      fn(MatrixPart{.row = row,
+                    .rows = std::min<int64_t>(kRowsAtOnce, end - row),
+                    .col = col,
+                    .cols = cols},
          scratch);
     }
   });
@@ -281,7 +281,7 @@ void dot_int8(const uint8_t* weight, int64_t row_bytes, const Int8Rows& x, int64
 
 // Several weight rows at a time hide the latency of one row's chain of additions.
 template <int kRows, typename C>
-void dot_int8_tile(const LinearArgs& a, const Int8Rows& x, const Part& part,
+void dot_int8_tile(const LinearArgs& a, const Int8Rows& x, const MatrixPart& part,
                    float (&sums)[kRowsAtOnce][kColumnsPerTask]) {
   constexpr int kColumns = kRows <= 2 ? 4 : kRows <= 4 ? 2 : 1;
   const int64_t row_bytes = a.weight.row_stride_bytes();
@@ -306,7 +306,7 @@ void linear_rows(const ExecutionContext& ctx, const LinearArgs& a) {
   // bf16 weights are widened in registers, f32 ones used in place; others go through scratch.
   const Dtype type = a.weight.dtype() == Dtype::bf16 ? Dtype::bf16 : factor_type(ctx.compute);
   for_row_tiles(ctx, a, tile_bytes(a.weight, type, kColumnsPerTask, in),
-                [&](const Part& part, std::byte* scratch) {
+                [&](const MatrixPart& part, std::byte* scratch) {
                   float sums[kRowsAtOnce][kColumnsPerTask];
                   const float* rows[kRowsAtOnce];
                   for (int64_t r = 0; r < part.rows; ++r) {
@@ -330,7 +330,7 @@ void linear_rows_int8(const ExecutionContext& ctx, const LinearArgs& a) {
   with_codec(a.weight.dtype(), [&](auto codec) {
     using C = decltype(codec);
     const Int8Rows x = quantise_rows(ctx, a.x, C::kOffset);
-    for_row_tiles(ctx, a, 0, [&](const Part& part, std::byte*) {
+    for_row_tiles(ctx, a, 0, [&](const MatrixPart& part, std::byte*) {
       float sums[kRowsAtOnce][kColumnsPerTask];
       with_rows(part.rows, [&](auto count) { dot_int8_tile<count.value, C>(a, x, part, sums); });
       write_rows(a, sums, part);

@@ -20,4 +20,4 @@
 #include <vector>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
+#include "cmake/pch/json.h"

@@ -18,7 +18,7 @@ using ingest::rule_questions;
 using ingest::SeenQuestions;
 
 constexpr size_t kPassagesAtOnce = 4;  // with two model questions each, eight rows a decode step
-constexpr int64_t kWriterTokens = 60, kQuestionTokens = 40;
+constexpr int64_t kWriterTokens = 60, kLongestQuestionTokens = 40;
 
 std::string key_of(const std::string& text, uint64_t seed) {
   return ingest::hash_text(std::to_string(seed) + '\n' + text);
@@ -207,7 +207,7 @@ SelfStudyResult count(store::Corpus& corpus, int64_t generation, int64_t studied
 int64_t tokens_of_study(int64_t passage_tokens, const SelfStudyOptions& options) {
   const int64_t questions = options.rule_questions + options.model_questions;
   return options.model_questions * (passage_tokens + kWriterTokens) + passage_tokens +
-         questions * 2 * kQuestionTokens;
+         questions * 2 * kLongestQuestionTokens;
 }
 
 std::vector<Passage> choose_passages(store::Corpus& corpus, int64_t generation,

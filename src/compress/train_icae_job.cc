@@ -37,7 +37,7 @@ IcaeJobResult train_icae(const backend::ExecutionContext& ctx, FileSystem& fs,
   const BaseModel plain_base{plain, base.tokenizer, base.fingerprint, base.chat_format};
   IcaeInit init;
   init.lora.rank = o.rank;
-  init.lora.alpha = static_cast<float>(o.rank);
+  init.lora.alpha = 2 * static_cast<float>(o.rank);
   init.lora.seed = o.seed;
   init.memory_tokens = o.memory_tokens;
   IcaeWeights weights = on_device(ctx, new_icae(ctx, plain_base, init));

@@ -148,7 +148,10 @@ void train_beacon(Job& job, const OnStep& on_step, TrainJobResult& result) {
 
 void train_autocompressor(Job& job, const OnStep& on_step, TrainJobResult& result) {
   const TrainJobOptions& o = job.options;
-  const AutoInit init{.lora = {.rank = o.rank, .alpha = static_cast<float>(o.rank), .seed = o.seed},
+  const AutoInit init{.lora = {.rank = o.rank,
+                               .alpha = 2 * static_cast<float>(o.rank),
+                               .targets = model::kEveryMatrix,
+                               .seed = o.seed},
                       .summary_tokens = o.summary_tokens,
                       .carry = o.replaces_vectors ? Carry::replace : Carry::accumulate};
   AutoWeights weights = on_device(job.ctx, new_autocompressor(job.ctx, job.base, init));

@@ -102,7 +102,9 @@ AutoTask::AutoTask(const backend::ExecutionContext& ctx, const model::Llama& bas
                "a held-out window of {} tokens where {} are read", window.tokens.size(),
                options_.sequence);
   }
-  parameters_.push_back(train::make_parameter(ctx, "summary.vectors", weights_.summary));
+  each_learned(weights_, [&](const char* name, Tensor& tensor) {
+    parameters_.push_back(train::make_parameter(ctx, name, tensor));
+  });
 }
 
 // A text on its way through its segments.

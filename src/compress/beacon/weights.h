@@ -7,12 +7,7 @@
 namespace offbook::compress {
 
 struct BeaconInit {
-  model::LoraOptions lora{
-      .rank = 8,
-      .alpha = 16,
-      .targets = {model::LoraTarget::q, model::LoraTarget::k, model::LoraTarget::v,
-                  model::LoraTarget::o, model::LoraTarget::gate, model::LoraTarget::up,
-                  model::LoraTarget::down}};
+  model::LoraOptions lora{.rank = 8, .alpha = 16, .targets = model::kEveryMatrix};
   std::vector<int32_t> ratios = {8, 16, 32};  // rising
   float pool = 0.3f;
   int64_t reader_rank = 0;  // of an adapter of q, k, v, o under which slots are read; 0: the base

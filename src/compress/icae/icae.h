@@ -20,8 +20,7 @@ struct IcaeWeights {
 };
 
 struct IcaeInit {
-  model::LoraOptions lora{
-      .rank = 32, .alpha = 32, .targets = {model::LoraTarget::q, model::LoraTarget::v}};
+  model::LoraOptions lora{.rank = 32, .alpha = 64, .targets = model::kEveryMatrix};
   int32_t memory_tokens = 128;
   float noise = 0.02f;  // on memory and task rows
 };

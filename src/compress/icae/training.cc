@@ -98,7 +98,9 @@ IcaeTrainingTask::IcaeTrainingTask(const backend::ExecutionContext& ctx, const m
   }
   OB_REQUIRE(sum > 0, InvalidArgument, "{} documents, none of {} tokens", training.documents.size(),
              options.shortest + options.continuation);
-  parameters_.push_back(train::make_parameter(ctx, "memory.rows", weights_.encoder.summary));
+  each_learned(weights_.encoder, [&](const char* name, Tensor& tensor) {
+    parameters_.push_back(train::make_parameter(ctx, name, tensor));
+  });
   parameters_.push_back(train::make_parameter(ctx, "task.rows", weights_.tasks));
 }
 

@@ -3,6 +3,8 @@
 
 #include <cstdio>
 
+#include <malloc.h>
+
 namespace offbook::app {
 namespace {
 
@@ -88,5 +90,9 @@ int run(int argc, char** argv) {
 }  // namespace offbook::app
 
 int main(int argc, char** argv) {
+  // Tensors of a megabyte and more go back to the system when they are freed. Left alone, the
+  // threshold rises to the largest that was freed (to 32 MiB), and what a stage leaves stays
+  // resident in pieces: 0.3 GiB of `learn`.
+  mallopt(M_MMAP_THRESHOLD, 1 << 20);
   return offbook::app::run(argc, argv);
 }

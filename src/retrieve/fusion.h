@@ -13,10 +13,14 @@ struct Fused {
   std::vector<std::optional<int>> ranks;  // in each ranking, from 1
 };
 
+// docs/decisions/0013-the-constant-of-rank-fusion.md.
+inline constexpr double kFusionConstant = 3;
+
 // Reciprocal rank fusion: the sum over rankings of weight / (k + rank); best first, equal scores by
 // the best single rank, then by id. `weights` has one number a ranking. Cormack, Clarke and
 // Büttcher, SIGIR 2009; k = 60 is theirs.
 std::vector<Fused> reciprocal_rank_fusion(std::span<const std::vector<int64_t>> rankings,
-                                          std::span<const double> weights, double k = 60);
+                                          std::span<const double> weights,
+                                          double k = kFusionConstant);
 
 }  // namespace offbook::retrieve

@@ -23,7 +23,7 @@ TEST(Fusion, WhatBothFindComesFirst) {
 
 TEST(Fusion, ScoresAreSumsOfReciprocals) {
   const std::vector<std::vector<int64_t>> rankings{{7}, {8, 7}};
-  const auto fused = reciprocal_rank_fusion(rankings, std::vector<double>{1, 1});
+  const auto fused = reciprocal_rank_fusion(rankings, std::vector<double>{1, 1}, 60);
   EXPECT_DOUBLE_EQ(fused[0].score, 1.0 / 61 + 1.0 / 62);
   EXPECT_EQ(fused[0].ranks[0], 1);
   EXPECT_EQ(fused[0].ranks[1], 2);

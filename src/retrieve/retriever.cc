@@ -12,9 +12,6 @@
 namespace offbook::retrieve {
 namespace {
 
-// Of reciprocal rank fusion: docs/decisions/0013-the-constant-of-rank-fusion.md.
-constexpr double kFusion = 3;
-
 void normalise(std::vector<float>& v) {
   double sum = 0;
   for (const float x : v) {
@@ -144,7 +141,7 @@ Retrieval Retriever::retrieve(const std::string& question, const RetrieveOptions
   }
   const std::vector<std::vector<int64_t>> rankings{ids_of(by_words), ids_of(by_meaning)};
   const double weights[] = {1.0, 1.0};
-  for (const Fused& f : reciprocal_rank_fusion(rankings, weights, kFusion)) {
+  for (const Fused& f : reciprocal_rank_fusion(rankings, weights)) {
     if (static_cast<int>(out.passages.size()) == options.top_k) {
       break;
     }

@@ -35,6 +35,9 @@ function(offbook_test name)
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()
+  if(OB_SANITIZE)  # up to ten times the instructions
+    math(EXPR ARG_TIMEOUT "${ARG_TIMEOUT} * 8")
+  endif()
   add_executable(${name}_test ${ARG_SOURCES})
   target_link_libraries(${name}_test PRIVATE offbook_options ${ARG_DEPS} GTest::gmock GTest::gtest_main)
   if(NOT ARG_APART)
@@ -43,7 +46,8 @@ function(offbook_test name)
   string(JOIN _ pch offbook ${ARG_PCH} test_pch)
   target_precompile_headers(${name}_test REUSE_FROM ${pch})
   add_test(NAME ${name} COMMAND ${name}_test WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
-  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}"
+    ENVIRONMENT "TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/cmake/tsan.supp")
 endfunction()
 
 # offbook_fuzz(NAME SOURCE x_fuzz.cc DEPS …): a libFuzzer program in the fuzz preset; in every other

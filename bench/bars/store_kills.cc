@@ -140,8 +140,9 @@ class Bar {
     return text.str();
   }
 
-  // Follows a run by its log. Kills it `after` seconds into `stage` (empty: never). Returns the
-  // exit code, −1 when it was killed; notes what each stage took on the undisturbed run.
+  // Follows a run by its log. Kills it `after` seconds into `stage` (empty: never), or as soon as a
+  // later stage has begun. Returns the exit code, −1 when it was killed; notes what each stage took
+  // on the undisturbed run.
   int wait_for(pid_t child, const std::string& corpus, double after, const std::string& stage) {
     Seen seen{"start", Clock::now()};
     size_t lines = 0;
@@ -163,13 +164,20 @@ class Bar {
         note_time(corpus, seen);
         return WIFEXITED(status) ? WEXITSTATUS(status) : -2;
       }
-      if (!stage.empty() && seen.stage == stage && since(seen.at) >= after) {
+      if (!stage.empty() &&
+          (is_after(seen.stage, stage) || (seen.stage == stage && since(seen.at) >= after))) {
         ::kill(child, SIGKILL);
         ::waitpid(child, &status, 0);
+        killed_in_ = seen.stage;
         return WIFSIGNALED(status) ? -1 : WEXITSTATUS(status);
       }
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }
+  }
+
+  bool is_after(const std::string& stage, const std::string& other) const {
+    const auto at = std::find(order_.begin(), order_.end(), other);
+    return at != order_.end() && std::find(at + 1, order_.end(), stage) != order_.end();
   }
 
   void note_time(const std::string& corpus, const Seen& seen) {
@@ -180,7 +188,8 @@ class Bar {
   }
 
   // Kills the run in stage after stage. The moments are drawn so that the kills of a stage meet it
-  // at most 70% done on average: once it has ended it is not there to be killed any more.
+  // at most 70% done on average: once it has ended it is not there to be killed any more, and the
+  // kill meant for it falls on the stage behind it.
   bool disturb(double calm_seconds) {
     Random random(3);
     int kills = 0;
@@ -188,9 +197,10 @@ class Bar {
     bool is_whole = true;
     const int per_stage =
         std::max(plan_.kills_a_stage, plan_.kills / static_cast<int>(order_.size()) + 1);
+    std::map<std::string, int> kills_of;
     for (const std::string& stage : order_) {
-      int here = 0;
-      for (int i = 0; i < per_stage; ++i) {
+      int& here = kills_of[stage];
+      while (here < per_stage) {
         const double share = random.uniform() * 1.4 / per_stage;
         const auto began = Clock::now();
         const int code = wait_for(start("killed"), "killed", share * seconds_of_[stage], stage);
@@ -199,8 +209,11 @@ class Bar {
           OB_REQUIRE(code == 0, Io, "a resumed run failed:\n{}", text_of(root_ / "killed.out"));
           break;
         }
-        ++here;
+        ++kills_of[killed_in_];
         is_whole = is_nothing_lost() && is_whole;
+        if (killed_in_ != stage) {
+          break;
+        }
       }
       std::printf("  %s: killed %d times\n", stage.c_str(), here);
       std::fflush(stdout);
@@ -305,6 +318,7 @@ class Bar {
   Path root_;
   std::map<std::string, double> seconds_of_;
   std::vector<std::string> order_;
+  std::string killed_in_;  // the stage in which the last kill fell
   std::map<std::string, std::set<std::string>> done_;
 };
 

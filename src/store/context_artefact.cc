@@ -65,8 +65,7 @@ void add_kv(Artefact& artefact, const CompressedContext& context, KvPrecision pr
   } else {
     QuantisedKv q = quantise_kv(context.kv, static_cast<int>(precision));
     artefact.tensors.push_back({"kv_codes", std::move(q.codes)});
-    artefact.tensors.push_back({"kv_key_ranges", std::move(q.key_ranges)});
-    artefact.tensors.push_back({"kv_value_ranges", std::move(q.value_ranges)});
+    artefact.tensors.push_back({"kv_ranges", std::move(q.ranges)});
   }
   if (context.sink_kv.defined()) {
     artefact.tensors.push_back({"sink_kv", context.sink_kv});
@@ -81,11 +80,9 @@ Tensor kv_from(const Artefact& artefact) {
   const auto dtype = field<std::string>(artefact, "kv_dtype");
   for (const Dtype known : {Dtype::f32, Dtype::bf16, Dtype::f16}) {
     if (dtype_info(known).name == dtype) {
-      return dequantise_kv({.bits = bits,
-                            .codes = artefact.at("kv_codes"),
-                            .key_ranges = artefact.at("kv_key_ranges"),
-                            .value_ranges = artefact.at("kv_value_ranges")},
-                           known);
+      return dequantise_kv(
+          {.bits = bits, .codes = artefact.at("kv_codes"), .ranges = artefact.at("kv_ranges")},
+          known);
     }
   }
   OB_THROW(Corrupt, "context artefact: kv_dtype '{}' is no float type", dtype);

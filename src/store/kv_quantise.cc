@@ -1,10 +1,10 @@
 #include "src/store/kv_quantise.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <vector>
 
 namespace offbook::store {
@@ -79,89 +79,151 @@ std::vector<float> to_floats(const Tensor& tensor) {
   return values;
 }
 
-struct Range {  // of the values that share one low and one step
-  float low = std::numeric_limits<float>::infinity();
-  float high = -std::numeric_limits<float>::infinity();
-
-  void include(float value) {
-    low = std::min(low, value);
-    high = std::max(high, value);
-  }
-  // Rounded outwards, so that low + levels × step reaches high; returns {low, step} as stored.
-  std::pair<uint16_t, uint16_t> stored(int levels) const {
-    const uint16_t bottom = bf16_below(low);
-    const float width = (high - from_bf16(bottom)) / static_cast<float>(levels);
-    return {bottom, width > 0 ? bf16_above(width) : uint16_t{0}};
-  }
-};
-
-// One plane (a layer's keys or values) and how its elements share ranges.
-class PlaneCoder {
+// The ranges of a plane's channels, as they are stored and as they are read.
+class Ranges {
  public:
-  PlaneCoder(const Sizes& sizes, int bits, bool per_channel, uint16_t* ranges)
-      : sizes_(sizes), levels_((1 << bits) - 1), per_channel_(per_channel), ranges_(ranges) {}
+  Ranges(int64_t channels, int levels)
+      : levels_(levels),
+        low_(static_cast<size_t>(channels)),
+        step_(static_cast<size_t>(channels)) {}
 
-  void encode(const float* plane, uint8_t* codes) {
-    std::vector<Range> ranges(range_count());
-    for_each([&](int64_t i, int64_t range) { ranges[range].include(plane[i]); });
-    for (size_t i = 0; i < ranges.size(); ++i) {
-      std::tie(ranges_[2 * i], ranges_[2 * i + 1]) = ranges[i].stored(levels_);
+  // From low to high, rounded outwards, so that low + levels × step reaches high.
+  void set(size_t channel, float low, float high) {
+    low_[channel] = from_bf16(bf16_below(low));
+    const float width = (high - low_[channel]) / static_cast<float>(levels_);
+    step_[channel] = width > 0 ? from_bf16(bf16_above(width)) : 0.0f;
+  }
+  void copy(size_t channel, const Ranges& from) {
+    low_[channel] = from.low_[channel];
+    step_[channel] = from.step_[channel];
+  }
+  void store(uint16_t* to) const {
+    for (size_t c = 0; c < low_.size(); ++c) {
+      to[2 * c] = to_bf16(low_[c]);
+      to[2 * c + 1] = to_bf16(step_[c]);
     }
-    for_each([&](int64_t i, int64_t range) {
-      const float step = from_bf16(ranges_[2 * range + 1]);
-      const float at = step > 0 ? (plane[i] - from_bf16(ranges_[2 * range])) / step : 0.0f;
-      put(codes, i, static_cast<int>(std::clamp(std::nearbyint(at), 0.0f, float(levels_))));
-    });
   }
-
-  void decode(const uint8_t* codes, float* plane) const {
-    for_each([&](int64_t i, int64_t range) {
-      plane[i] = from_bf16(ranges_[2 * range]) +
-                 static_cast<float>(get(codes, i)) * from_bf16(ranges_[2 * range + 1]);
-    });
+  void load(const uint16_t* from) {
+    for (size_t c = 0; c < low_.size(); ++c) {
+      low_[c] = from_bf16(from[2 * c]);
+      step_[c] = from_bf16(from[2 * c + 1]);
+    }
   }
-
-  size_t range_count() const {
-    return static_cast<size_t>(per_channel_ ? sizes_.row() : sizes_.slots * sizes_.heads);
+  // row: a slot's channels.
+  void encode(const float* row, float* codes) const {
+    const auto most = static_cast<float>(levels_);
+    for (size_t c = 0; c < low_.size(); ++c) {
+      const float at = step_[c] > 0 ? (row[c] - low_[c]) / step_[c] : 0.0f;
+      codes[c] = std::clamp(std::nearbyint(at), 0.0f, most);
+    }
+  }
+  void decode(const float* codes, float* row) const {
+    for (size_t c = 0; c < low_.size(); ++c) {
+      row[c] = low_[c] + codes[c] * step_[c];
+    }
   }
 
  private:
-  template <typename Visit>
-  void for_each(Visit visit) const {
-    int64_t i = 0;
-    for (int64_t group = 0; group < sizes_.slots * sizes_.heads; ++group) {
-      const int64_t first = group % sizes_.heads * sizes_.head_dim;
-      for (int64_t d = 0; d < sizes_.head_dim; ++d, ++i) {
-        visit(i, per_channel_ ? first + d : group);
+  int levels_;
+  std::vector<float> low_, step_;
+};
+
+// Of a range that is cut at one end or both: four bits give the many in the middle finer steps for
+// a few clipped ones. Of SmolLM2's slots at 8× 12% less squared error than whole ranges; cutting up
+// to 0.7 as well took four times the time for 0.3% more.
+constexpr std::array<float, 2> kKept = {1.0f, 0.9f};
+
+// A layer's keys or values, [slots, channels].
+struct Plane {
+  const float* values;
+  size_t slots, channels;
+
+  const float* row(size_t slot) const { return values + slot * channels; }
+};
+
+void add_errors(const Plane& plane, const Ranges& ranges, std::vector<float>& errors) {
+  std::vector<float> codes(plane.channels);
+  std::vector<float> back(plane.channels);
+  for (size_t i = 0; i < plane.slots; ++i) {
+    ranges.encode(plane.row(i), codes.data());
+    ranges.decode(codes.data(), back.data());
+    for (size_t c = 0; c < plane.channels; ++c) {
+      const float error = plane.row(i)[c] - back[c];
+      errors[c] += error * error;
+    }
+  }
+}
+
+Ranges ranges_of(const Plane& plane, int levels) {
+  std::vector<float> low(plane.row(0), plane.row(0) + plane.channels);
+  std::vector<float> high = low;
+  for (size_t i = 1; i < plane.slots; ++i) {
+    for (size_t c = 0; c < plane.channels; ++c) {
+      low[c] = std::min(low[c], plane.row(i)[c]);
+      high[c] = std::max(high[c], plane.row(i)[c]);
+    }
+  }
+  Ranges best(static_cast<int64_t>(plane.channels), levels);
+  for (size_t c = 0; c < plane.channels; ++c) {
+    best.set(c, low[c], high[c]);
+  }
+  if (levels > 15) {
+    return best;
+  }
+  std::vector<float> least(plane.channels);
+  add_errors(plane, best, least);
+  for (const float down : kKept) {
+    for (const float up : kKept) {
+      if (down == 1 && up == 1) {
+        continue;
+      }
+      Ranges cut(static_cast<int64_t>(plane.channels), levels);
+      for (size_t c = 0; c < plane.channels; ++c) {
+        const float middle = (low[c] + high[c]) / 2;
+        cut.set(c, middle - (middle - low[c]) * down, middle + (high[c] - middle) * up);
+      }
+      std::vector<float> errors(plane.channels);
+      add_errors(plane, cut, errors);
+      for (size_t c = 0; c < plane.channels; ++c) {
+        if (errors[c] < least[c]) {
+          least[c] = errors[c];
+          best.copy(c, cut);
+        }
       }
     }
   }
-  void put(uint8_t* codes, int64_t i, int code) const {
-    if (levels_ == 255) {
-      codes[i] = static_cast<uint8_t>(code);
-    } else {
-      codes[i / 2] |= static_cast<uint8_t>(code << (i % 2 * 4));  // codes start as zeros
+  return best;
+}
+
+void encode(const Plane& plane, int bits, uint16_t* stored, uint8_t* codes) {
+  const Ranges ranges = ranges_of(plane, (1 << bits) - 1);
+  ranges.store(stored);
+  std::vector<float> row(plane.channels);
+  for (size_t i = 0; i < plane.slots; ++i) {
+    ranges.encode(plane.row(i), row.data());
+    if (bits == 8) {
+      std::copy(row.begin(), row.end(), codes + i * plane.channels);
+      continue;
+    }
+    uint8_t* pairs = codes + i * plane.channels / 2;
+    for (size_t c = 0; c < plane.channels; c += 2) {
+      pairs[c / 2] =
+          static_cast<uint8_t>(static_cast<int>(row[c]) | static_cast<int>(row[c + 1]) << 4);
     }
   }
-  int get(const uint8_t* codes, int64_t i) const {
-    return levels_ == 255 ? codes[i] : codes[i / 2] >> (i % 2 * 4) & 15;
-  }
+}
 
-  Sizes sizes_;
-  int levels_;
-  bool per_channel_;
-  uint16_t* ranges_;
-};
-
-// Calls visit(plane index, coder) for every layer's keys (even) and values (odd).
-template <typename Visit>
-void for_each_plane(const Sizes& sizes, const QuantisedKv& q, Visit visit) {
-  for (int64_t layer = 0; layer < sizes.layers; ++layer) {
-    visit(2 * layer,
-          PlaneCoder(sizes, q.bits, true, q.key_ranges.data<uint16_t>() + layer * sizes.row() * 2));
-    visit(2 * layer + 1,
-          PlaneCoder(sizes, q.bits, false,
-                     q.value_ranges.data<uint16_t>() + layer * sizes.slots * sizes.heads * 2));
+void decode(const uint8_t* codes, int bits, const uint16_t* stored, size_t slots, size_t channels,
+            float* values) {
+  Ranges ranges(static_cast<int64_t>(channels), (1 << bits) - 1);
+  ranges.load(stored);
+  std::vector<float> row(channels);
+  for (size_t i = 0; i < slots; ++i) {
+    for (size_t c = 0; c < channels; ++c) {
+      const size_t at = i * channels + c;
+      row[c] = static_cast<float>(bits == 8 ? codes[at] : codes[at / 2] >> (at % 2 * 4) & 15);
+    }
+    ranges.decode(row.data(), values + i * channels);
   }
 }
 
@@ -179,12 +241,10 @@ Sizes checked_sizes(const QuantisedKv& q) {
   OB_REQUIRE((q.bits == 8 || q.bits == 4) && q.codes.rank() == 5 && q.codes.dtype() == Dtype::u8,
              Corrupt, "quantised KV of {} bits: codes {}", q.bits, to_string(q.codes));
   const Sizes s{q.codes.dim(0), q.codes.dim(2), q.codes.dim(3), q.codes.dim(4) * 8 / q.bits};
-  OB_REQUIRE(q.codes.dim(1) == 2 && q.key_ranges.dtype() == Dtype::bf16 &&
-                 q.value_ranges.dtype() == Dtype::bf16 &&
-                 q.key_ranges.shape() == Shape({s.layers, s.heads, s.head_dim, 2}) &&
-                 q.value_ranges.shape() == Shape({s.layers, s.slots, s.heads, 2}),
-             Corrupt, "quantised KV: codes {}, key ranges {}, value ranges {} do not match",
-             to_string(q.codes), to_string(q.key_ranges), to_string(q.value_ranges));
+  OB_REQUIRE(q.codes.dim(1) == 2 && q.ranges.dtype() == Dtype::bf16 &&
+                 q.ranges.shape() == Shape({s.layers, 2, s.heads, s.head_dim, 2}),
+             Corrupt, "quantised KV: codes {} and ranges {} do not match", to_string(q.codes),
+             to_string(q.ranges));
   return s;
 }
 
@@ -200,13 +260,12 @@ QuantisedKv quantise_kv(const Tensor& kv, int bits) {
   QuantisedKv q{
       .bits = bits,
       .codes = Tensor::zeros(Dtype::u8, {s.layers, 2, s.slots, s.heads, s.head_dim * bits / 8}),
-      .key_ranges = Tensor::zeros(Dtype::bf16, {s.layers, s.heads, s.head_dim, 2}),
-      .value_ranges = Tensor::zeros(Dtype::bf16, {s.layers, s.slots, s.heads, 2})};
-  if (s.plane() > 0) {
-    for_each_plane(s, q, [&](int64_t plane, PlaneCoder coder) {
-      coder.encode(values.data() + plane * s.plane(),
-                   q.codes.data<uint8_t>() + plane * s.plane() * bits / 8);
-    });
+      .ranges = Tensor::zeros(Dtype::bf16, {s.layers, 2, s.heads, s.head_dim, 2})};
+  for (int64_t plane = 0; s.plane() > 0 && plane < 2 * s.layers; ++plane) {
+    encode({values.data() + plane * s.plane(), static_cast<size_t>(s.slots),
+            static_cast<size_t>(s.row())},
+           bits, q.ranges.data<uint16_t>() + plane * s.row() * 2,
+           q.codes.data<uint8_t>() + plane * s.plane() * bits / 8);
   }
   return q;
 }
@@ -220,8 +279,10 @@ Tensor dequantise_kv(const QuantisedKv& q, Dtype dtype) {
     return kv;
   }
   std::vector<float> plane_values(static_cast<size_t>(s.plane()));
-  for_each_plane(s, q, [&](int64_t plane, const PlaneCoder& coder) {
-    coder.decode(q.codes.data<uint8_t>() + plane * s.plane() * q.bits / 8, plane_values.data());
+  for (int64_t plane = 0; plane < 2 * s.layers; ++plane) {
+    decode(q.codes.data<uint8_t>() + plane * s.plane() * q.bits / 8, q.bits,
+           q.ranges.data<uint16_t>() + plane * s.row() * 2, static_cast<size_t>(s.slots),
+           static_cast<size_t>(s.row()), plane_values.data());
     if (dtype == Dtype::f32) {
       std::copy(plane_values.begin(), plane_values.end(), kv.data<float>() + plane * s.plane());
     } else {
@@ -229,7 +290,7 @@ Tensor dequantise_kv(const QuantisedKv& q, Dtype dtype) {
                      kv.data<uint16_t>() + plane * s.plane(),
                      dtype == Dtype::bf16 ? to_bf16 : to_f16);
     }
-  });
+  }
   return kv;
 }
 

@@ -631,9 +631,10 @@ void run_training(CudaBench& bench) {
   bench.run(
       "lora 48 rows, 16 adapters of rank 8 [4096, 4096]",
       {.bytes = 16 * 2 * 8 * 4096 * 2.0 + 3 * bytes_of(x)}, [&](int) {
+        const ops::LoraPart part{.adapters = adapters, .out = y};
         ops::lora(
             ctx,
-            {.x = x, .adapters = adapters, .adapter_of_row = index, .scratch = scratch, .out = y});
+            {.x = x, .parts = std::span(&part, 1), .adapter_of_row = index, .scratch = scratch});
       });
   const Tensor wide = bench.random(Dtype::bf16, {4096, 4096});
   const Tensor d_out = bench.random(Dtype::bf16, {4096, 4096});

@@ -9,30 +9,37 @@
 namespace offbook::model {
 namespace {
 
-// The adapters' factors for one matrix, as the lora operation takes them; its storage is per call
-// because the list is short (one entry an adapter in the batch).
-void add_several(const Graph& g, const Tensor& x, int layer, LoraTarget target,
-                 const Adapters& adapters, const Tensor& y) {
+// What adapters of a batch change in matrices that read x: in outs[i] by the factors for
+// targets[i].
+void add_several(const Graph& g, const Tensor& x, int layer, std::span<const LoraTarget> targets,
+                 const Adapters& adapters, std::span<const Tensor> outs) {
   constexpr size_t kMost = 64;
-  OB_REQUIRE(adapters.several.size() <= kMost, InvalidArgument,
-             "at most {} adapters in one batch, not {}", kMost, adapters.several.size());
-  std::array<ops::LoraFactors, kMost> factors;
-  int64_t rank = 0;
-  for (size_t i = 0; i < adapters.several.size(); ++i) {
-    if (adapters.several[i] != nullptr) {
-      const LoraPair& pair = adapters.several[i]->pair(layer, target);
-      factors[i] = {.a = pair.a, .b = pair.b, .scale = adapters.several[i]->scale()};
-      rank = std::max(rank, pair.a.defined() ? pair.a.dim(0) : 0);
+  const size_t count = adapters.several.size();
+  OB_REQUIRE(count <= kMost, InvalidArgument, "at most {} adapters in one batch, not {}", kMost,
+             count);
+  std::array<std::vector<ops::LoraFactors>, ops::kMostLoraParts> factors;
+  std::array<ops::LoraPart, ops::kMostLoraParts> parts;
+  int64_t ranks = 0;
+  for (size_t t = 0; t < targets.size(); ++t) {
+    int64_t rank = 0;
+    factors[t].resize(count);
+    for (size_t i = 0; i < count; ++i) {
+      if (adapters.several[i] != nullptr) {
+        const LoraPair& pair = adapters.several[i]->pair(layer, targets[t]);
+        factors[t][i] = {.a = pair.a, .b = pair.b, .scale = adapters.several[i]->scale()};
+        rank = std::max(rank, pair.a.defined() ? pair.a.dim(0) : 0);
+      }
     }
+    parts[t] = {.adapters = factors[t], .out = outs[t]};
+    ranks += rank;
   }
-  if (rank == 0) {
+  if (ranks == 0) {
     return;
   }
   ops::lora(g.ctx, {.x = x,
-                    .adapters = std::span(factors.data(), adapters.several.size()),
+                    .parts = std::span(parts.data(), targets.size()),
                     .adapter_of_row = adapters.adapter_of_row,
-                    .scratch = g.ctx.make(Dtype::f32, {x.dim(0), rank}),
-                    .out = y});
+                    .scratch = g.ctx.make(Dtype::f32, {x.dim(0), ranks})});
 }
 
 // Adds what the adapters make of x for one matrix.
@@ -45,7 +52,7 @@ void adapt(const Graph& g, const Tensor& x, int layer, LoraTarget target, const 
                             adapters.one->scale(), y);
     }
   } else if (!adapters.several.empty()) {
-    add_several(g, x, layer, target, adapters, y);
+    add_several(g, x, layer, std::span(&target, 1), adapters, std::span(&y, 1));
   }
 }
 
@@ -77,23 +84,29 @@ Tensor joint_readers(const LoraAdapter& adapter, int layer, std::span<const Lora
 // another: where the factors that read lie together too, x is read once for all.
 void adapt_together(const Graph& g, const Tensor& x, int layer, std::span<const LoraTarget> targets,
                     const ModelConfig& config, const Adapters& adapters, const Tensor& y) {
+  std::vector<Tensor> parts;
+  int64_t column = 0;
+  for (const LoraTarget target : targets) {
+    const int64_t width = target_shape(config, target)[0];
+    parts.push_back(y.slice(1, column, column + width));
+    column += width;
+  }
+  if (adapters.one == nullptr && !adapters.several.empty()) {
+    return add_several(g, x, layer, targets, adapters, parts);
+  }
   const Tensor readers = adapters.one == nullptr || targets.size() == 1
                              ? Tensor()
                              : joint_readers(*adapters.one, layer, targets);
   const Tensor low = readers.defined() ? autograd::linear(g, x, readers, Tensor()) : Tensor();
-  int64_t column = 0;
   int64_t rank = 0;
-  for (const LoraTarget target : targets) {
-    const int64_t width = target_shape(config, target)[0];
-    const Tensor part = y.slice(1, column, column + width);
-    column += width;
+  for (size_t i = 0; i < targets.size(); ++i) {
     if (!low.defined()) {
-      adapt(g, x, layer, target, adapters, part);
+      adapt(g, x, layer, targets[i], adapters, parts[i]);
       continue;
     }
-    const LoraPair& pair = adapters.one->pair(layer, target);
+    const LoraPair& pair = adapters.one->pair(layer, targets[i]);
     autograd::linear_into(g, low.slice(1, rank, rank + pair.a.dim(0)), pair.b,
-                          adapters.one->scale(), part);
+                          adapters.one->scale(), parts[i]);
     rank += pair.a.dim(0);
   }
 }

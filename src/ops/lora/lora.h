@@ -13,15 +13,22 @@ struct LoraFactors {
   float scale = 1.0f;
 };
 
-struct LoraArgs {
-  Tensor x;                                // [n, in]
-  std::span<const LoraFactors> adapters;   // an entry may have undefined factors: no change
-  Tensor adapter_of_row;                   // i32 [n], −1: none
-  Tensor scratch;                          // f32 [n, largest rank]
-  Tensor out;                              // [n, out], added to
+// What the adapters change in one of the matrices that read x.
+struct LoraPart {
+  std::span<const LoraFactors> adapters;  // an entry may have undefined factors: no change
+  Tensor out;                             // [n, out], added to
 };
-// out[i] += scale_j · (x[i] a_jᵀ) b_jᵀ with j = adapter_of_row[i]. A row's result does not depend on the
-// other rows. Not differentiable: training composes two linear operations.
+
+inline constexpr size_t kMostLoraParts = 3;  // queries, keys and values
+
+struct LoraArgs {
+  Tensor x;  // [n, in]
+  std::span<const LoraPart> parts;
+  Tensor adapter_of_row;  // i32 [n], −1: none
+  Tensor scratch;         // f32 [n, largest ranks of the parts in sum]
+};
+// Of each part: out[i] += scale_j · (x[i] a_jᵀ) b_jᵀ with j = adapter_of_row[i]. A row's result
+// does not depend on the other rows. Not differentiable: training composes two linear operations.
 void lora(const ExecutionContext& ctx, const LoraArgs& args);
 
 }  // namespace offbook::ops

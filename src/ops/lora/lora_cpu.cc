@@ -1,7 +1,7 @@
 #include "src/ops/dequantize/decode.h"
 #include "src/ops/dispatch.h"
 #include "src/ops/linear/rows.h"
-#include "src/ops/lora/adapter_of_row.h"
+#include "src/ops/lora/parts.h"
 #include "src/ops/registry.h"
 #include "src/ops/tiles.h"
 
@@ -29,7 +29,7 @@ struct Run {
 
 // Calls fn(run) in order of rows; rows without adapter are left out.
 template <typename Fn>
-void for_runs(const LoraArgs& a, const Fn& fn) {
+void for_runs(const OneLora& a, const Fn& fn) {
   for (int64_t begin = 0; begin < a.x.dim(0);) {
     const LoraFactors* factors = adapter_of(a, begin);
     int64_t end = begin + 1;
@@ -41,14 +41,6 @@ void for_runs(const LoraArgs& a, const Fn& fn) {
     }
     begin = end;
   }
-}
-
-int64_t largest_rank(const LoraArgs& a) {
-  int64_t rank = 0;
-  for (const LoraFactors& f : a.adapters) {
-    rank = f.a.defined() ? std::max(rank, f.a.dim(0)) : rank;
-  }
-  return rank;
 }
 
 // out[0, cols) += scale · Σ_r inner[r] · b[r, 0…cols), b being turned round: [rank, kColumns].
@@ -75,7 +67,7 @@ void add_row(const float* inner, const float* b, int64_t rank, float scale, int6
   }
 }
 
-void add_tile(const LoraArgs& a, const Run& run, int64_t col, float* turned) {
+void add_tile(const OneLora& a, const Run& run, int64_t col, float* turned) {
   const Tensor& b = run.factors->b;
   const int64_t rank = b.dim(1);
   const int64_t cols = std::min(kColumns, a.out.dim(1) - col);
@@ -93,9 +85,7 @@ void add_tile(const LoraArgs& a, const Run& run, int64_t col, float* turned) {
   });
 }
 
-}  // namespace
-
-void lora(const ExecutionContext& ctx, const LoraArgs& a) {
+void add_part(const ExecutionContext& ctx, const OneLora& a) {
   backend::ArenaScope scope(*ctx.arena);
   ExecutionContext exact = ctx;
   exact.compute = Compute::f32;  // adapters are small: nothing is gained by rounding
@@ -107,7 +97,7 @@ void lora(const ExecutionContext& ctx, const LoraArgs& a) {
                  .out = a.scratch.slice(0, run.begin, run.end).slice(1, 0, run.factors->a.dim(0))});
   });
   const int64_t tiles = (a.out.dim(1) + kColumns - 1) / kColumns;
-  const int64_t turned_bytes = largest_rank(a) * kColumns * static_cast<int64_t>(sizeof(float));
+  const int64_t turned_bytes = a.scratch.dim(1) * kColumns * static_cast<int64_t>(sizeof(float));
   if (turned_bytes == 0) {
     return;
   }
@@ -116,6 +106,12 @@ void lora(const ExecutionContext& ctx, const LoraArgs& a) {
       add_tile(a, run, tile * kColumns, reinterpret_cast<float*>(scratch));
     });
   });
+}
+
+}  // namespace
+
+void lora(const ExecutionContext& ctx, const LoraArgs& a) {
+  each_part(a, [&](const OneLora& part) { add_part(ctx, part); });
 }
 
 }  // namespace offbook::ops::OB_ISA

@@ -1,10 +1,11 @@
-#include "src/ops/lora/adapter_of_row.h"
+#include "src/ops/lora/parts.h"
 #include "src/ops/ref.h"
 #include "src/ops/registry.h"
 
 namespace offbook::ops::ref {
+namespace {
 
-void lora(const ExecutionContext&, const LoraArgs& args) {
+void add_part(const OneLora& args) {
   for (int64_t row = 0; row < args.x.dim(0); ++row) {
     const LoraFactors* f = adapter_of(args, row);
     if (f == nullptr) {
@@ -24,6 +25,12 @@ void lora(const ExecutionContext&, const LoraArgs& args) {
       set(args.out, get(args.out, row, o) + f->scale * sum, row, o);
     }
   }
+}
+
+}  // namespace
+
+void lora(const ExecutionContext&, const LoraArgs& args) {
+  each_part(args, add_part);
 }
 
 }  // namespace offbook::ops::ref

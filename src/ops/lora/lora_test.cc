@@ -26,13 +26,15 @@ std::vector<LoraFactors> adapters(Case& c, const Sizes& s) {
 void run(ExecutionContext& ctx, Case& c, Dtype activation, const Sizes& s,
          const std::vector<int32_t>& rows) {
   const auto n = static_cast<int64_t>(rows.size());
+  // A second matrix reads x too; of its adapters the last changes nothing.
   const std::vector<LoraFactors> list = adapters(c, s);
-  const Tensor scratch = ctx.make(Dtype::f32, {n, 20});
+  const std::vector<LoraFactors> others{list[2], list[0], {}};
+  const LoraPart parts[] = {{.adapters = list, .out = c.inout(activation, {n, s.out})},
+                            {.adapters = others, .out = c.inout(activation, {n, s.out})}};
   lora(ctx, {.x = c.input(activation, {n, s.in}, {.strided = true}),
-             .adapters = list,
+             .parts = parts,
              .adapter_of_row = c.ints(rows),
-             .scratch = scratch,
-             .out = c.inout(activation, {n, s.out})});
+             .scratch = ctx.make(Dtype::f32, {n, 36})});
 }
 
 TEST(Lora, EqualsTheReference) {
@@ -68,11 +70,11 @@ std::vector<double> some_rows(Backend backend, int64_t begin, int64_t end) {
   const Tensor rows = c.ints(std::vector<int32_t>(100, 2));
   const Tensor out = c.output(Dtype::f32, {end - begin, s.out});
   fill(ctx, {.value = 0, .out = out});
+  const LoraPart part{.adapters = list, .out = out};
   lora(ctx, {.x = x.slice(0, begin, end),
-             .adapters = list,
+             .parts = std::span(&part, 1),
              .adapter_of_row = rows.slice(0, begin, end),
-             .scratch = ctx.make(Dtype::f32, {100, 17}),
-             .out = out});
+             .scratch = ctx.make(Dtype::f32, {100, 17})});
   return c.collect()[0];
 }
 
@@ -101,11 +103,11 @@ TEST(Lora, RefusesWrongFactorsAndRows) {
     const auto apply = [&](const LoraFactors& factors, int32_t index, int64_t room) {
       const Tensor rows = Tensor::zeros(Dtype::i32, {2});
       rows.data<int32_t>()[1] = index;
+      const LoraPart part{.adapters = std::span(&factors, 1), .out = f32({2, 5})};
       lora(ctx, {.x = f32({2, 8}),
-                 .adapters = std::span(&factors, 1),
+                 .parts = std::span(&part, 1),
                  .adapter_of_row = rows,
-                 .scratch = f32({2, room}),
-                 .out = f32({2, 5})});
+                 .scratch = f32({2, room})});
     };
     const LoraFactors good{.a = f32({3, 8}), .b = f32({5, 3})};
     EXPECT_NO_THROW(apply(good, 0, 3));

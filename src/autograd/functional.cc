@@ -18,7 +18,8 @@ Tensor embedding(const Graph& g, const Tensor& ids, const Tensor& table, Dtype d
   ops::embedding(g.ctx, {.ids = ids, .table = table, .out = out});
   if (g.needs_grad(table)) {
     g.tape->record({out}, [=](Tape& tape) {
-      ops::embedding_backward(tape.ctx(), {.ids = ids, .d_out = tape.grad(out), .d_table = tape.accumulator(table)});
+      ops::embedding_backward(
+          tape.ctx(), {.ids = ids, .d_out = tape.grad(out), .d_table = tape.accumulator(table)});
     });
   }
   return out;
@@ -38,22 +39,25 @@ void rms_norm_into(const Graph& g, const Tensor& x, const Tensor& weight, float 
       const bool to_x = tape.needs_grad(x);
       const bool to_weight = tape.needs_grad(weight);
       backend::ArenaScope scope(*tape.ctx().arena);
-      const Tape::Target d_x = to_x ? tape.target(x) : Tape::Target{tape.ctx().make(x.dtype(), x.shape()), Write::overwrite};
-      ops::rms_norm_backward(tape.ctx(), {.x = x,
-                                          .weight = weight,
-                                          .eps = eps,
-                                          .d_out = tape.grad(out),
-                                          .d_x = d_x.tensor,
-                                          .d_weight = to_weight ? tape.accumulator(weight) : Tensor(),
-                                          .write = d_x.write});
+      const Tape::Target d_x =
+          to_x ? tape.target(x)
+               : Tape::Target{tape.ctx().make(x.dtype(), x.shape()), Write::overwrite};
+      ops::rms_norm_backward(tape.ctx(),
+                             {.x = x,
+                              .weight = weight,
+                              .eps = eps,
+                              .d_out = tape.grad(out),
+                              .d_x = d_x.tensor,
+                              .d_weight = to_weight ? tape.accumulator(weight) : Tensor(),
+                              .write = d_x.write});
     });
   }
 }
 
 namespace {
 
-void record_linear(const Graph& g, const Tensor& x, const Tensor& weight, const Tensor& bias, float alpha,
-                   const Tensor& out) {
+void record_linear(const Graph& g, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                   float alpha, const Tensor& out) {
   if (!g.needs_grad(x) && !g.needs_grad(weight) && !g.needs_grad(bias)) {
     return;
   }
@@ -61,16 +65,18 @@ void record_linear(const Graph& g, const Tensor& x, const Tensor& weight, const 
     const Tensor d_out = tape.grad(out);
     if (tape.needs_grad(x)) {
       const Tape::Target to = tape.target(x);
-      ops::linear_backward_input(tape.ctx(),
-                                 {.d_out = d_out, .weight = weight, .alpha = alpha, .write = to.write, .d_x = to.tensor});
+      ops::linear_backward_input(
+          tape.ctx(),
+          {.d_out = d_out, .weight = weight, .alpha = alpha, .write = to.write, .d_x = to.tensor});
     }
     if (tape.needs_grad(weight)) {
       ops::linear_backward_weight(
-          tape.ctx(), {.x = x,
-                       .d_out = d_out,
-                       .alpha = alpha,
-                       .d_weight = tape.accumulator(weight),
-                       .d_bias = bias.defined() && tape.needs_grad(bias) ? tape.accumulator(bias) : Tensor()});
+          tape.ctx(),
+          {.x = x,
+           .d_out = d_out,
+           .alpha = alpha,
+           .d_weight = tape.accumulator(weight),
+           .d_bias = bias.defined() && tape.needs_grad(bias) ? tape.accumulator(bias) : Tensor()});
     }
   });
 }
@@ -84,8 +90,10 @@ Tensor linear(const Graph& g, const Tensor& x, const Tensor& weight, const Tenso
   return out;
 }
 
-void linear_into(const Graph& g, const Tensor& x, const Tensor& weight, float alpha, const Tensor& y) {
-  ops::linear(g.ctx, {.x = x, .weight = weight, .alpha = alpha, .write = Write::accumulate, .out = y});
+void linear_into(const Graph& g, const Tensor& x, const Tensor& weight, float alpha,
+                 const Tensor& y) {
+  ops::linear(g.ctx,
+              {.x = x, .weight = weight, .alpha = alpha, .write = Write::accumulate, .out = y});
   record_linear(g, x, weight, Tensor(), alpha, y);
 }
 
@@ -150,16 +158,20 @@ void rope_in_place(const Graph& g, const Tensor& x, const Tensor& table) {
   if (g.needs_grad(x)) {
     g.tape->record({x}, [=](Tape& tape) {
       const Tensor gradient = tape.grad(x);
-      ops::rope(tape.ctx(), {.x = gradient,
-                             .table = table,
-                             .rotation = ops::Rotation::inverse,
-                             .out = gradient});
+      ops::rope(
+          tape.ctx(),
+          {.x = gradient, .table = table, .rotation = ops::Rotation::inverse, .out = gradient});
     });
   }
 }
 
 Tensor attention(const Graph& g, ops::AttentionArgs args) {
   args.out = g.make(args.q.dtype(), args.q.shape());
+  attention_into(g, args);
+  return args.out;
+}
+
+void attention_into(const Graph& g, ops::AttentionArgs args) {
   const bool recorded = g.needs_grad(args.q) || g.needs_grad(args.k) || g.needs_grad(args.v);
   if (recorded) {
     args.lse = g.make(Dtype::f32, {args.q.dim(0), args.q.dim(1)});
@@ -190,7 +202,6 @@ Tensor attention(const Graph& g, ops::AttentionArgs args) {
                                            .write_v = v.write});
     });
   }
-  return args.out;
 }
 
 namespace {
@@ -203,7 +214,7 @@ Shape with_rows(const Tensor& t, int64_t rows) {
 
 }  // namespace
 
-Tensor gather_rows(const Graph& g, const Tensor& x, const Tensor& index) {
+Tensor gather_rows(const Graph& g, const Tensor& x, const Tensor& index, Places places) {
   const Tensor out = g.make(x.dtype(), with_rows(x, index.dim(0)));
   ops::gather_rows(g.ctx, {.x = x, .index = index, .out = out});
   if (g.needs_grad(x)) {
@@ -211,6 +222,7 @@ Tensor gather_rows(const Graph& g, const Tensor& x, const Tensor& index) {
       ops::scatter_rows(tape.ctx(), {.x = tape.grad(out),
                                      .index = index,
                                      .write = Write::accumulate,
+                                     .is_distinct = places == Places::distinct,
                                      .out = tape.accumulator(x)});
     });
   }
@@ -222,7 +234,8 @@ void scatter_rows(const Graph& g, const Tensor& x, const Tensor& index, const Te
   if (g.needs_grad(x)) {
     g.tape->record({out}, [=](Tape& tape) {
       const Tape::Target to = tape.target(x);
-      ops::gather_rows(tape.ctx(), {.x = tape.grad(out), .index = index, .write = to.write, .out = to.tensor});
+      ops::gather_rows(tape.ctx(),
+                       {.x = tape.grad(out), .index = index, .write = to.write, .out = to.tensor});
     });
   }
 }
@@ -232,7 +245,8 @@ Tensor segment_mean(const Graph& g, const Tensor& x, const Tensor& offsets, int6
   ops::segment_mean(g.ctx, {.x = x, .offsets = offsets, .out = out});
   if (g.needs_grad(x)) {
     g.tape->record({out}, [=](Tape& tape) {
-      ops::segment_mean_backward(tape.ctx(), {.offsets = offsets, .d_out = tape.grad(out), .d_x = tape.accumulator(x)});
+      ops::segment_mean_backward(
+          tape.ctx(), {.offsets = offsets, .d_out = tape.grad(out), .d_x = tape.accumulator(x)});
     });
   }
   return out;
@@ -252,12 +266,13 @@ Tensor affine_rows(const Graph& g, const Tensor& x, const Tensor& scale, const T
         ops::fill(tape.ctx(), {.value = 0, .out = unused});
         return unused;
       };
-      ops::affine_rows_backward(tape.ctx(), {.x = x,
-                                             .scale = scale,
-                                             .d_out = tape.grad(out),
-                                             .d_x = tape.needs_grad(x) ? tape.accumulator(x) : Tensor(),
-                                             .d_scale = to(scale),
-                                             .d_row = to(row)});
+      ops::affine_rows_backward(tape.ctx(),
+                                {.x = x,
+                                 .scale = scale,
+                                 .d_out = tape.grad(out),
+                                 .d_x = tape.needs_grad(x) ? tape.accumulator(x) : Tensor(),
+                                 .d_scale = to(scale),
+                                 .d_row = to(row)});
     });
   }
   return out;

@@ -1,6 +1,7 @@
-// Operations as functions of tensors, for model code: each makes its output, runs the operation and,
-// when the graph has a tape and an input is differentiable, records the gradient. Shapes, types and
-// errors are those of the operations in src/ops. Inputs that stand in the arena stay alive with it.
+// Operations as functions of tensors, for model code: each makes its output, runs the operation
+// and, when the graph has a tape and an input is differentiable, records the gradient. Shapes,
+// types and errors are those of the operations in src/ops. Inputs that stand in the arena stay
+// alive with it.
 #pragma once
 #include "src/autograd/tape.h"
 #include "src/ops/attention/attention.h"
@@ -20,7 +21,8 @@ void rms_norm_into(const Graph& g, const Tensor& x, const Tensor& weight, float 
 // x weightᵀ + bias; differentiable in x, and in weight and bias where they are watched.
 Tensor linear(const Graph& g, const Tensor& x, const Tensor& weight, const Tensor& bias);
 // y += alpha · x weightᵀ in place.
-void linear_into(const Graph& g, const Tensor& x, const Tensor& weight, float alpha, const Tensor& y);
+void linear_into(const Graph& g, const Tensor& x, const Tensor& weight, float alpha,
+                 const Tensor& y);
 
 Tensor add(const Graph& g, const Tensor& a, const Tensor& b);
 Tensor swiglu(const Graph& g, const Tensor& gate, const Tensor& up);
@@ -33,10 +35,17 @@ void rope_in_place(const Graph& g, const Tensor& x, const Tensor& table);
 
 // `args` without out and lse; → [n, heads, dim].
 Tensor attention(const Graph& g, ops::AttentionArgs args);
+// The same into args.out, (part of) a tensor that was made by g.make.
+void attention_into(const Graph& g, ops::AttentionArgs args);
+
+// Whether an index may name a row more than once.
+enum class Places : uint8_t { may_repeat, distinct };
 
 // out[i] = x[index[i]].
-Tensor gather_rows(const Graph& g, const Tensor& x, const Tensor& index);
-// out[index[i]] = x[i] in a tensor that was made by g.make; rows of different calls must not repeat.
+Tensor gather_rows(const Graph& g, const Tensor& x, const Tensor& index,
+                   Places places = Places::may_repeat);
+// out[index[i]] = x[i] in a tensor that was made by g.make; rows of different calls must not
+// repeat.
 void scatter_rows(const Graph& g, const Tensor& x, const Tensor& index, const Tensor& out);
 Tensor segment_mean(const Graph& g, const Tensor& x, const Tensor& offsets, int64_t segments);
 // row + scale · x[i].
@@ -45,6 +54,7 @@ Tensor affine_rows(const Graph& g, const Tensor& x, const Tensor& scale, const T
 Tensor concat_rows(const Graph& g, const Tensor& a, const Tensor& b);
 
 // f32 [n] losses of `hidden` against targets (−1: none). Seed their gradient with Tape::target.
-Tensor linear_cross_entropy(const Graph& g, const Tensor& hidden, const Tensor& head, const Tensor& targets);
+Tensor linear_cross_entropy(const Graph& g, const Tensor& hidden, const Tensor& head,
+                            const Tensor& targets);
 
 }  // namespace offbook::autograd

@@ -140,6 +140,19 @@ TEST(Gradient, MapsThatKeepLess) {
   });
 }
 
+// The weight behind the gate is trained; gate and up are, or are not.
+TEST(Gradient, GatedRowsAreMadeAgain) {
+  for (const bool is_frozen : {false, true}) {
+    GradientCheck().input({5, 6}).input({8, 6}).input({6, 4}).run(
+        [&](const Graph& g, const auto& in) {
+          const Tensor x = is_frozen ? frozen(g, {5, 6}) : in[0];
+          const Tensor both = linear(g, x, is_frozen ? frozen(g, {8, 6}) : in[1], Tensor());
+          return gated_onto(g, both.slice(1, 0, 4), both.slice(1, 4, 8), in[2],
+                            linear(g, in[0], in[1].slice(0, 0, 6), Tensor()));
+        });
+  }
+}
+
 // Queries, keys and values lie in one tensor and turn where they stand; keys are kept as they were.
 TEST(Gradient, AttentionWithinOneTensor) {
   const Tensor positions = ints({0, 1, 2, 3, 4, 0});
@@ -176,9 +189,35 @@ TEST(Gradient, FactorsAsColumnsOfTheirMatrix) {
           const Tensor wide = g.make(Dtype::f32, {5, 6 + columns_beside(m)});
           const Tensor norm = frozen(g, {6});
           rms_norm_into(g, is_frozen ? frozen(g, {5, 6}) : in[0], norm, 1e-5f, wide.slice(1, 0, 6));
-          return adapted_linear(g, wide, m);
+          // A second pass over other rows takes the columns that the first set up.
+          const Tensor other = g.make(Dtype::f32, {5, 6 + columns_beside(m)});
+          rms_norm_into(g, m.residual.slice(1, 0, 6), norm, 1e-5f, other.slice(1, 0, 6));
+          return add(g, adapted_linear(g, wide, m), adapted_linear(g, other, m));
         });
   }
+}
+
+// What attention makes lies beside columns of the matrix behind it.
+TEST(Gradient, AttentionIntoPartOfATensor) {
+  const Tensor sequences = ints({0, 3, 0, 0, 0, 3, 2, 3, 0, 0}, {2, 5});
+  GradientCheck()
+      .input({5, 2, 8})
+      .input({5, 1, 8})
+      .input({5, 1, 8})
+      .input({3, 16})
+      .input({4, 3})
+      .run([&](const Graph& g, const auto& in) {
+        const AdaptedMatrix m{.weight = frozen(g, {4, 16}), .readers = in[3], .writers = {in[4]}};
+        const Tensor wide = g.make(Dtype::f32, {5, 16 + columns_beside(m)});
+        attention_into(g, {.q = in[0],
+                           .k = in[1],
+                           .v = in[2],
+                           .sequences = sequences,
+                           .max_length = 3,
+                           .scale = 0.5f,
+                           .out = wide.slice(1, 0, 16).split_axis(1, 8)});
+        return adapted_linear(g, wide, m);
+      });
 }
 
 // A sum may give its gradient away instead of copying it, but only once, and never to a tensor that

@@ -111,10 +111,12 @@ Tensor gated_onto(const Graph& g, const Tensor& gate, const Tensor& up, const Te
     ops::swiglu(g.ctx, {.gate = gate, .up = up, .out = inner});
     ops::linear(g.ctx, {.x = inner, .weight = weight, .addend = residual, .out = out});
   }
-  if (g.needs_grad(gate) || g.needs_grad(residual)) {
+  if (g.needs_grad(gate) || g.needs_grad(residual) || g.needs_grad(weight)) {
     g.tape->record({out}, [=](Tape& tape) {
+      backend::ArenaScope scope(*tape.ctx().arena);
+      const bool to_weight = tape.needs_grad(weight);
+      const Tensor inner = to_weight ? tape.ctx().make(gate.dtype(), gate.shape()) : Tensor();
       if (tape.needs_grad(gate)) {
-        backend::ArenaScope scope(*tape.ctx().arena);
         const Tensor d_inner = tape.ctx().make(gate.dtype(), gate.shape());
         ops::linear_backward_input(tape.ctx(),
                                    {.d_out = tape.grad(out), .weight = weight, .d_x = d_inner});
@@ -124,7 +126,15 @@ Tensor gated_onto(const Graph& g, const Tensor& gate, const Tensor& up, const Te
                                           .up = up,
                                           .d_out = d_inner,
                                           .d_gate = halves->front(),
-                                          .d_up = halves->back()});
+                                          .d_up = halves->back(),
+                                          .out = inner});
+      } else if (to_weight) {
+        ops::swiglu(tape.ctx(), {.gate = gate, .up = up, .out = inner});
+      }
+      if (to_weight) {
+        ops::linear_backward_weight(
+            tape.ctx(),
+            {.x = inner, .d_out = tape.grad(out), .d_weight = tape.accumulator(weight)});
       }
       pass_on(tape, out, residual);
     });
@@ -140,8 +150,11 @@ Tensor adapted_linear(const Graph& g, const Tensor& wide, const AdaptedMatrix& m
   const int64_t in = m.weight.dim(1);
   const Tensor x = wide.slice(1, 0, in);
   const Tensor low = wide.slice(1, in, wide.dim(1));
-  const Tensor matrix = with_columns(g, m, wide.dtype());
-  const Tensor readers = copied(g, m.readers, wide.dtype());
+  const auto once = [&](const Tensor& of, const auto& make) {
+    return g.tape == nullptr ? make() : g.tape->once(of.raw(), make);
+  };
+  const Tensor matrix = once(m.writers.front(), [&] { return with_columns(g, m, wide.dtype()); });
+  const Tensor readers = once(m.readers, [&] { return copied(g, m.readers, wide.dtype()); });
   ops::linear(g.ctx, {.x = x, .weight = readers, .alpha = m.scale, .out = low});
   const Tensor out = g.make(wide.dtype(), {wide.dim(0), m.weight.dim(0)});
   ops::linear(g.ctx,

@@ -21,8 +21,9 @@ Tensor normed_linear(const Graph& g, const Tensor& x, const Tensor& norm, float 
 // Whether a result is read, or only stands for its gradient (a layer that runs again in backward).
 enum class Value : uint8_t { made, unused };
 
-// residual + swiglu(gate, up) weightᵀ; the gated rows are not kept. gate and up are halves of one
-// tensor that feed nothing else. Differentiable in gate, up and residual.
+// residual + swiglu(gate, up) weightᵀ; the gated rows are not kept but made again in backward where
+// the weight is watched. gate and up are halves of one tensor that feed nothing else.
+// Differentiable in gate, up, residual and weight.
 Tensor gated_onto(const Graph& g, const Tensor& gate, const Tensor& up, const Tensor& weight,
                   const Tensor& residual, Value value = Value::made);
 

@@ -15,7 +15,9 @@ Tensor Graph::make(Dtype dtype, const Shape& shape) const {
   return t;
 }
 
-bool Graph::needs_grad(const Tensor& t) const { return tape != nullptr && t.defined() && tape->needs_grad(t); }
+bool Graph::needs_grad(const Tensor& t) const {
+  return tape != nullptr && t.defined() && tape->needs_grad(t);
+}
 
 Tape::Tape(const ExecutionContext& ctx, Tape* outer) : ctx_(ctx), outer_(outer) {
   if (outer_ != nullptr) {
@@ -37,8 +39,8 @@ Tape::~Tape() {
 void Tape::watch(const Tensor& value, const Tensor& grad) {
   OB_REQUIRE(value.is_contiguous() && grad.is_contiguous() && grad.shape() == value.shape() &&
                  grad.dtype() == Dtype::f32,
-             InvalidArgument, "the gradient of {} is a contiguous f32 tensor of its shape, not {}", to_string(value),
-             to_string(grad));
+             InvalidArgument, "the gradient of {} is a contiguous f32 tensor of its shape, not {}",
+             to_string(value), to_string(grad));
   allocations_[value.raw()] = {.bytes = static_cast<size_t>(value.bytes()),
                                .dtype = Dtype::f32,
                                .needs = true,
@@ -84,6 +86,11 @@ void Tape::record_all(std::span<const Tensor> outputs, std::function<void(Tape&)
   }
   node.backward = std::move(backward);
   nodes_.push_back(std::move(node));
+}
+
+Tensor Tape::once(const std::byte* name, const std::function<Tensor()>& make) {
+  const auto at = made_once_.find(name);
+  return at != made_once_.end() ? at->second : made_once_.emplace(name, make()).first->second;
 }
 
 Tensor Tape::view_in_twin(const Tensor& t, const std::byte* base, const Tensor& twin) const {
@@ -133,7 +140,8 @@ Tape::Target Tape::target(const Tensor& t) {
     allocation.twin = take_twin(allocation.bytes, allocation.dtype);
   }
   const Tensor view = view_in_twin(t, it->first, allocation.twin);
-  const bool whole = fresh && t.is_contiguous() && static_cast<size_t>(t.bytes()) == allocation.bytes;
+  const bool whole =
+      fresh && t.is_contiguous() && static_cast<size_t>(t.bytes()) == allocation.bytes;
   if (fresh && !whole) {
     ops::fill(ctx_, {.value = 0, .out = allocation.twin});
   }
@@ -195,7 +203,8 @@ bool Tape::hand_over(const Tensor& from, const Tensor& t) {
 void Tape::release(const std::byte* base) {
   Allocation& allocation = allocations_.at(base);
   if (!allocation.is_leaf && allocation.twin.defined()) {
-    free_twins_[static_cast<size_t>(allocation.twin.bytes())].push_back(std::exchange(allocation.twin, Tensor()));
+    free_twins_[static_cast<size_t>(allocation.twin.bytes())].push_back(
+        std::exchange(allocation.twin, Tensor()));
   }
 }
 
@@ -261,7 +270,8 @@ std::vector<Tensor> checkpoint(const Graph& g, const std::vector<TensorSpec>& sp
     }
   }
   if (g.tape != nullptr) {
-    g.tape->record_all(outputs, [outputs, fn = std::move(fn)](Tape& tape) { replay(tape, outputs, fn); });
+    g.tape->record_all(outputs,
+                       [outputs, fn = std::move(fn)](Tape& tape) { replay(tape, outputs, fn); });
   }
   return outputs;
 }

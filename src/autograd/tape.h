@@ -30,13 +30,14 @@ struct Graph {
   bool needs_grad(const Tensor& t) const;
 };
 
-// Gradients live in twins of allocations: a view of a tensor has its gradient at the same place of the
-// twin, so slices and reshapes need no operations of their own. A twin has the element type of its
-// tensor and exists from the first contribution until the operation that made the tensor was walked.
+// Gradients live in twins of allocations: a view of a tensor has its gradient at the same place of
+// the twin, so slices and reshapes need no operations of their own. A twin has the element type of
+// its tensor and exists from the first contribution until the operation that made the tensor was
+// walked.
 //
 // Rules for recorded code: a tensor whose old value a recorded operation still needs must not be
-// overwritten; adding in place is fine where the operation before needs no output (linear, scatter).
-// Not thread-safe. The arena must not be rewound before backward() returned.
+// overwritten; adding in place is fine where the operation before needs no output (linear,
+// scatter). Not thread-safe. The arena must not be rewound before backward() returned.
 class Tape {
  public:
   // `outer`: a tape whose tensors this one may read (activation checkpointing); may be null.
@@ -61,7 +62,12 @@ class Tape {
   // Keeps an object that a backward function refers to until the tape goes.
   void keep_alive(std::shared_ptr<const void> object) { kept_.push_back(std::move(object)); }
 
-  // Gradient that has arrived at t so far. Only inside backward functions and for t whose gradient exists.
+  // What make() gives, once for all who ask under this name: for what passes on this tape set up
+  // alike from values that stay as they are while it lives. `name`: the address of such a value.
+  Tensor once(const std::byte* name, const std::function<Tensor()>& make);
+
+  // Gradient that has arrived at t so far. Only inside backward functions and for t whose gradient
+  // exists.
   Tensor grad(const Tensor& t);
   bool has_grad(const Tensor& t) const;
 
@@ -81,7 +87,8 @@ class Tape {
   // type.
   bool hand_over(const Tensor& from, const Tensor& t);
 
-  // Walks back from the gradients that were put into target(…) of some outputs, then forgets all nodes.
+  // Walks back from the gradients that were put into target(…) of some outputs, then forgets all
+  // nodes.
   void backward();
 
   const ExecutionContext& ctx() const { return ctx_; }
@@ -112,10 +119,12 @@ class Tape {
   Allocations allocations_;
   std::vector<Node> nodes_;
   std::vector<std::shared_ptr<const void>> kept_;
+  std::unordered_map<const std::byte*, Tensor> made_once_;
   std::unordered_map<size_t, std::vector<Tensor>> free_twins_;  // by bytes
 };
 
-// An arena scope for code that runs with and without a tape: rewinds only when nothing was recorded.
+// An arena scope for code that runs with and without a tape: rewinds only when nothing was
+// recorded.
 class GraphScope {
  public:
   explicit GraphScope(const Graph& g) : g_(g), mark_(g.ctx.arena->mark()) {}
@@ -138,8 +147,8 @@ struct TensorSpec {
   Shape shape;
 };
 
-// Runs fn(graph) → tensors as `specs` say, keeping only its inputs and outputs for backward, where fn
-// runs again (activation checkpointing, arXiv 1604.06174). fn must be deterministic and may read
+// Runs fn(graph) → tensors as `specs` say, keeping only its inputs and outputs for backward, where
+// fn runs again (activation checkpointing, arXiv 1604.06174). fn must be deterministic and may read
 // tensors of the outer tape and leaves. Without a tape it just runs and its memory is given back.
 std::vector<Tensor> checkpoint(const Graph& g, const std::vector<TensorSpec>& specs,
                                std::function<std::vector<Tensor>(const Graph&)> fn);

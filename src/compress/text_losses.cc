@@ -65,7 +65,8 @@ std::vector<train::LossSum> score_texts(const Graph& g, const Tensor& hidden, co
   }
   OB_CHECK(begin == hidden.dim(0) && !targets.empty());
   const auto count = static_cast<int64_t>(targets.size());
-  const Tensor wanted = autograd::gather_rows(g, hidden, model::make_ints(g.ctx, rows, {count}));
+  const Tensor wanted = autograd::gather_rows(g, hidden, model::make_ints(g.ctx, rows, {count}),
+                                              autograd::Places::distinct);
   const Tensor losses =
       autograd::linear_cross_entropy(g, wanted, head, model::make_ints(g.ctx, targets, {count}));
   if (g.tape != nullptr) {

@@ -4,9 +4,15 @@
 #include <cmath>
 
 #include "src/backend/transfer.h"
+#include "src/model/neighbours.h"
 #include "src/ops/registry.h"
 
 namespace offbook::model {
+
+void AttentionPath::attend_into(const Graph&, int /*layer*/, const Tensor& /*q*/,
+                                const Tensor& /*k*/, const Tensor& /*v*/, const Tensor& /*out*/) {
+  OB_THROW(Unsupported, "this path of attention records no pass");
+}
 
 Tensor make_ints(const backend::ExecutionContext& ctx, std::span<const int32_t> values,
                  const Shape& shape) {
@@ -112,13 +118,21 @@ std::vector<int32_t> PackedAttention::read_in_order(std::span<const PackedSequen
 
 void PackedAttention::keep_only(const Graph& g, int layer, const Tensor& k, const Tensor& v) {
   if (capture_.defined()) {
-    captured_.k[static_cast<size_t>(layer)] = autograd::gather_rows(g, k, capture_);
-    captured_.v[static_cast<size_t>(layer)] = autograd::gather_rows(g, v, capture_);
+    constexpr auto kDistinct = autograd::Places::distinct;
+    captured_.k[static_cast<size_t>(layer)] = autograd::gather_rows(g, k, capture_, kDistinct);
+    captured_.v[static_cast<size_t>(layer)] = autograd::gather_rows(g, v, capture_, kDistinct);
   }
 }
 
 Tensor PackedAttention::attend(const Graph& g, int layer, const Tensor& q, const Tensor& k,
                                const Tensor& v) {
+  const Tensor out = g.make(q.dtype(), q.shape());
+  attend_into(g, layer, q, k, v, out);
+  return out;
+}
+
+void PackedAttention::attend_into(const Graph& g, int layer, const Tensor& q, const Tensor& k,
+                                  const Tensor& v, const Tensor& out) {
   const auto l = static_cast<size_t>(layer);
   keep_only(g, layer, k, v);
   // In a recorded pass they turn where they stand: keys before RoPE were gathered above, and nobody
@@ -126,8 +140,10 @@ Tensor PackedAttention::attend(const Graph& g, int layer, const Tensor& q, const
   Tensor keys = k;
   Tensor queries = q;
   if (g.tape != nullptr) {
-    autograd::rope_in_place(g, k, rows_table_);
-    autograd::rope_in_place(g, q, rows_table_);
+    const Tensor both = heads_together(q, k);
+    for (const Tensor& heads : both.defined() ? std::vector{both} : std::vector{k, q}) {
+      autograd::rope_in_place(g, heads, rows_table_);
+    }
   } else {
     keys = autograd::rope(g, k, rows_table_);
     queries = autograd::rope(g, q, rows_table_);
@@ -141,14 +157,15 @@ Tensor PackedAttention::attend(const Graph& g, int layer, const Tensor& q, const
     keys = autograd::gather_rows(g, keys, key_order_);
     values = autograd::gather_rows(g, values, key_order_);
   }
-  return autograd::attention(g, {.q = queries,
-                                 .k = keys,
-                                 .v = values,
-                                 .sequences = sequences_,
-                                 .max_length = max_length_,
-                                 .max_prefix = max_prefix_,
-                                 .window = static_cast<int32_t>(config_.window(layer)),
-                                 .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim))});
+  autograd::attention_into(g, {.q = queries,
+                               .k = keys,
+                               .v = values,
+                               .sequences = sequences_,
+                               .max_length = max_length_,
+                               .max_prefix = max_prefix_,
+                               .window = static_cast<int32_t>(config_.window(layer)),
+                               .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim)),
+                               .out = out});
 }
 
 }  // namespace offbook::model

@@ -34,6 +34,10 @@ class AttentionPath {
   // path may rotate q, and in a recorded pass k, where they stand.
   virtual Tensor attend(const Graph& g, int layer, const Tensor& q, const Tensor& k,
                         const Tensor& v) = 0;
+  // The same into `out` [n, heads, dim], (part of) a tensor that was made by g.make. Of paths that
+  // recorded passes take.
+  virtual void attend_into(const Graph& g, int layer, const Tensor& q, const Tensor& k,
+                           const Tensor& v, const Tensor& out);
   // Keeps what attend() keeps of a layer, without attending.
   virtual void keep_only(const Graph&, int /*layer*/, const Tensor& /*k*/, const Tensor& /*v*/) {}
   // Where the path keeps keys and values of some rows for the caller; null when it keeps none.
@@ -78,6 +82,8 @@ class PackedAttention final : public AttentionPath {
 
   Tensor attend(const Graph& g, int layer, const Tensor& q, const Tensor& k,
                 const Tensor& v) override;
+  void attend_into(const Graph& g, int layer, const Tensor& q, const Tensor& k, const Tensor& v,
+                   const Tensor& out) override;
   void keep_only(const Graph& g, int layer, const Tensor& k, const Tensor& v) override;
   // Of the rows asked for, in their order; differentiable.
   LayerKv* kept() override { return capture_.defined() ? &captured_ : nullptr; }

@@ -217,8 +217,10 @@ Tensor Llama::fed_forward(const Graph& g, int index, const Tensor& x, const Pass
     autograd::swiglu_into(g, gate, up, wide.slice(1, 0, config_.ffn));
     return autograd::adapted_linear(g, wide, *m);
   }
-  if (!joined_.empty() && joined_[static_cast<size_t>(index)].gate_up.defined() &&
-      is_frozen(g, index, {Tensor(), w.down, Tensor(), kDown}, options)) {
+  const bool adapts_down = options.adapters.one != nullptr &&
+                           options.adapters.one->pair(index, LoraTarget::down).a.defined();
+  if (g.tape != nullptr && !joined_.empty() &&
+      joined_[static_cast<size_t>(index)].gate_up.defined() && !adapts_down) {
     return autograd::gated_onto(
         g, gate, up, w.down, x,
         options.is_replay ? autograd::Value::unused : autograd::Value::made);
@@ -280,11 +282,28 @@ Llama::LayerResult Llama::kept_of(const Graph& g, int index, const Tensor& x, At
           .kept_v = kept.v[static_cast<size_t>(index)]};
 }
 
+Tensor Llama::attended_onto(const Graph& g, int index, const Tensor& x, AttentionPath& path,
+                            const PassOptions& options, Residual residual) const {
+  const LlamaLayerWeights& w = weights_.layers[static_cast<size_t>(index)];
+  const auto [q, k, v] = projected(g, index, x, options);
+  constexpr LoraTarget kO[] = {LoraTarget::o};
+  auto m = with_adapters(g, index, x.dim(0), w.o, kO, options);
+  // Attention wants its rows on 16 bytes.
+  if (m && dtype_bytes(x.dtype(), autograd::columns_beside(*m)) % 16 == 0) {
+    m->bias = w.o_bias;
+    m->residual = x;
+    const int64_t in = config_.q_width();
+    const Tensor wide = g.make(x.dtype(), {x.dim(0), in + autograd::columns_beside(*m)});
+    path.attend_into(g, index, q, k, v, wide.slice(1, 0, in).split_axis(1, config_.head_dim));
+    return autograd::adapted_linear(g, wide, *m);
+  }
+  return add_to(g, index, x, path.attend(g, index, q, k, v).merge_last(), LoraTarget::o, options,
+                residual);
+}
+
 Llama::LayerResult Llama::layer(const Graph& g, int index, const Tensor& x, AttentionPath& path,
                                 const PassOptions& options, Residual residual) const {
-  const auto [q, k, v] = projected(g, index, x, options);
-  const Tensor attended = path.attend(g, index, q, k, v).merge_last();
-  const Tensor middle = add_to(g, index, x, attended, LoraTarget::o, options, residual);
+  const Tensor middle = attended_onto(g, index, x, path, options, residual);
   LayerResult out{.x = fed_forward(g, index, middle, options, residual)};
   if (LayerKv* kept = path.kept()) {
     out.kept_k = kept->k[static_cast<size_t>(index)];

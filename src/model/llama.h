@@ -130,6 +130,9 @@ class Llama {
   bool stops_at_keys(int64_t index, const PassOptions& options) const {
     return !options.wants_hidden && index + 1 == config_.layers;
   }
+  // x plus what attention adds to it.
+  Tensor attended_onto(const Graph& g, int index, const Tensor& x, AttentionPath& path,
+                       const PassOptions& options, Residual residual) const;
   LayerResult layer(const Graph& g, int index, const Tensor& x, AttentionPath& path,
                     const PassOptions& options, Residual residual = Residual::fresh) const;
   Tensor run_forward(const Graph& g, Tensor x, AttentionPath& path,

@@ -24,4 +24,21 @@ inline Tensor spanning(const Tensor& first, const Shape& shape) {
                 static_cast<size_t>(first.raw() - first.storage()->data()));
 }
 
+// q and k [n, heads, dim] as one tensor [n, all heads, dim], where each row of k follows that of q
+// as in a product of joined matrices; undefined where they do not.
+inline Tensor heads_together(const Tensor& q, const Tensor& k) {
+  const int64_t n = q.dim(0);
+  const int64_t dim = q.dim(2);
+  const int64_t width = q.stride(0);
+  const int64_t both = (q.dim(1) + k.dim(1)) * dim;
+  const int64_t begin = q.raw() - q.storage()->data();
+  if (n == 0 || q.storage() != k.storage() || q.dtype() != k.dtype() || k.stride(0) != width ||
+      k.dim(2) != dim || q.stride(1) != dim || k.stride(1) != dim || both > width ||
+      k.raw() - q.raw() != dtype_bytes(q.dtype(), q.dim(1) * dim) ||
+      begin + dtype_bytes(q.dtype(), n * width) > static_cast<int64_t>(q.storage()->bytes())) {
+    return {};
+  }
+  return spanning(q, {n, width}).slice(1, 0, both).split_axis(1, dim);
+}
+
 }  // namespace offbook::model

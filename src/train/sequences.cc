@@ -104,7 +104,7 @@ LossSum sequence_losses(const Graph& g, const SequencePass& pass, SequenceBatch 
                                    .checkpointing = pass.checkpointing,
                                    .kept_layers = pass.kept_layers});
   // Only rows with a target meet the vocabulary.
-  const Tensor wanted = autograd::gather_rows(g, hidden, ints(rows));
+  const Tensor wanted = autograd::gather_rows(g, hidden, ints(rows), autograd::Places::distinct);
   const Tensor losses =
       autograd::linear_cross_entropy(g, wanted, model.weights().lm_head, ints(targets));
   if (g.tape != nullptr) {

@@ -42,10 +42,10 @@ __global__ void gather(RowsOf<Any> x, const int32_t* index, RowsOf<Any> out, boo
   }
 }
 
-__global__ void scatter(RowsOf<Any> x, const int32_t* index, RowsOf<Any> out) {
+__global__ void scatter(RowsOf<Any> x, const int32_t* index, RowsOf<Any> out, bool accumulate) {
   const int32_t to = index[blockIdx.x];
   if (to >= 0 && to < out.count) {
-    move_row(x, blockIdx.x, out, to, false);
+    move_row(x, blockIdx.x, out, to, accumulate);
   }
 }
 
@@ -242,8 +242,9 @@ void scatter_rows(const ExecutionContext& ctx, const ScatterRowsArgs& a) {
   const int64_t n = a.index.dim(0);
   const int32_t* index = a.index.data<int32_t>();
   const Launch shape{dim3(blocks_x(n)), dim3(kBlock)};
-  if (a.write == Write::overwrite) {
-    launch(ctx, "scatter_rows", shape, scatter, flat_rows(a.x), index, flat_rows(a.out));
+  if (a.write == Write::overwrite || a.is_distinct) {
+    launch(ctx, "scatter_rows", shape, scatter, flat_rows(a.x), index, flat_rows(a.out),
+           a.write == Write::accumulate);
     return;
   }
   if (n == 0 || a.out.dim(0) == 0) {

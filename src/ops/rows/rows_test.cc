@@ -19,11 +19,20 @@ TEST(Rows, GatherAndScatter) {
         const Tensor x = c.input(dtype, with_rows(9), {.strided = rest.rank() == 1});
         const Tensor index = c.ints({8, 0, 0, 3});
         gather_rows(ctx, {.x = x, .index = index, .out = c.output(dtype, with_rows(4))});
-        gather_rows(ctx, {.x = x, .index = index, .write = Write::accumulate, .out = c.inout(Dtype::f32, with_rows(4))});
+        gather_rows(ctx, {.x = x,
+                          .index = index,
+                          .write = Write::accumulate,
+                          .out = c.inout(Dtype::f32, with_rows(4))});
       });
       check("scatter_rows " + to_string(rest), tolerance, [&](auto& ctx, auto& c) {
         const Tensor x = c.input(dtype, with_rows(4));
-        scatter_rows(ctx, {.x = x, .index = c.ints({8, 0, 5, 3}), .out = c.inout(dtype, with_rows(9))});
+        scatter_rows(ctx,
+                     {.x = x, .index = c.ints({8, 0, 5, 3}), .out = c.inout(dtype, with_rows(9))});
+        scatter_rows(ctx, {.x = x,
+                           .index = c.ints({7, 0, 5, 3}),
+                           .write = Write::accumulate,
+                           .is_distinct = true,
+                           .out = c.inout(Dtype::f32, with_rows(9))});
         scatter_rows(ctx, {.x = x,
                            .index = c.ints({8, 0, 0, 0}),
                            .write = Write::accumulate,
@@ -47,17 +56,22 @@ TEST(Rows, GatherAndScatter) {
 
 TEST(Rows, SegmentMeanAndItsGradient) {
   for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
-    const auto tolerance = dtype == Dtype::f32 ? testing::f32_tolerance(16) : testing::bf16_tolerance();
+    const auto tolerance =
+        dtype == Dtype::f32 ? testing::f32_tolerance(16) : testing::bf16_tolerance();
     for (const bool normalise : {false, true}) {
       check("segment_mean", tolerance, [&](auto& ctx, auto& c) {
         const Tensor x = c.input(dtype, {20, 77});
         const Tensor offsets = c.ints({0, 3, 3, 4, 20});
-        segment_mean(ctx, {.x = x, .offsets = offsets, .l2_normalise = normalise, .out = c.output(dtype, {4, 77})});
+        segment_mean(ctx, {.x = x,
+                           .offsets = offsets,
+                           .l2_normalise = normalise,
+                           .out = c.output(dtype, {4, 77})});
       });
     }
     check("segment_mean_backward", tolerance, [&](auto& ctx, auto& c) {
       const Tensor d_out = c.input(dtype, {3, 77});
-      segment_mean_backward(ctx, {.offsets = c.ints({0, 3, 3, 4}), .d_out = d_out, .d_x = c.inout(dtype, {6, 77})});
+      segment_mean_backward(
+          ctx, {.offsets = c.ints({0, 3, 3, 4}), .d_out = d_out, .d_x = c.inout(dtype, {6, 77})});
     });
   }
 }
@@ -69,9 +83,11 @@ TEST(Rows, IndicesAreChecked) {
   const Tensor x = Tensor::zeros(Dtype::f32, {2, 3});
   Tensor index = Tensor::zeros(Dtype::i32, {1});
   index.data<int32_t>()[0] = 2;
-  EXPECT_THROW(gather_rows(ctx, {.x = x, .index = index, .out = Tensor::empty(Dtype::f32, {1, 3})}), Error);
+  EXPECT_THROW(gather_rows(ctx, {.x = x, .index = index, .out = Tensor::empty(Dtype::f32, {1, 3})}),
+               Error);
   index.data<int32_t>()[0] = -1;
-  EXPECT_THROW(gather_rows(ctx, {.x = x, .index = index, .out = Tensor::empty(Dtype::f32, {1, 3})}), Error);
+  EXPECT_THROW(gather_rows(ctx, {.x = x, .index = index, .out = Tensor::empty(Dtype::f32, {1, 3})}),
+               Error);
 }
 
 }  // namespace

@@ -7,8 +7,10 @@ namespace offbook::ops {
 namespace {
 
 void check_same(const char* op, const Tensor& gate, const Tensor& other) {
-  OB_REQUIRE(gate.rank() == 2 && is_activation(gate) && other.shape() == gate.shape() && other.dtype() == gate.dtype(),
-             InvalidArgument, "{}: gate {} and {} have one shape [n, dim] and type", op, to_string(gate), to_string(other));
+  OB_REQUIRE(gate.rank() == 2 && is_activation(gate) && other.shape() == gate.shape() &&
+                 other.dtype() == gate.dtype(),
+             InvalidArgument, "{}: gate {} and {} have one shape [n, dim] and type", op,
+             to_string(gate), to_string(other));
 }
 
 }  // namespace
@@ -24,6 +26,9 @@ void swiglu_backward(const ExecutionContext& ctx, const SwigluBackwardArgs& a) {
   check_same("swiglu_backward", a.gate, a.d_out);
   check_same("swiglu_backward", a.gate, a.d_gate);
   check_same("swiglu_backward", a.gate, a.d_up);
+  if (a.out.defined()) {
+    check_same("swiglu_backward", a.gate, a.out);
+  }
   pick(&OpTable::swiglu_backward, ctx, "swiglu_backward")(ctx, a);
 }
 

@@ -18,6 +18,8 @@ struct SwigluBackwardArgs {
   Tensor d_out;   // [n, dim]
   Tensor d_gate;  // [n, dim], overwritten
   Tensor d_up;    // [n, dim], overwritten
+  // [n, dim], or undefined: swiglu(gate, up) once more, for the gradient of a weight that read it.
+  Tensor out;
 };
 void swiglu_backward(const ExecutionContext& ctx, const SwigluBackwardArgs& args);
 

@@ -1,8 +1,7 @@
+#include "src/backend/cpu/isa_begin.h"
 #include "src/ops/dispatch.h"
 #include "src/ops/kernel_types.h"
 #include "src/ops/registry.h"
-
-#include "src/backend/cpu/isa_begin.h"
 //
 #include "src/ops/simd.h"
 
@@ -11,7 +10,9 @@ namespace {
 
 constexpr int64_t kRowsPerTask = 8;  // 8 rows of 1536: three streams of 48 kB
 
-Vec sigmoid(Vec x) { return splat(1.0f) / (splat(1.0f) + exp(zero() - x)); }
+Vec sigmoid(Vec x) {
+  return splat(1.0f) / (splat(1.0f) + exp(zero() - x));
+}
 
 }  // namespace
 
@@ -36,6 +37,9 @@ void swiglu(const ExecutionContext& ctx, const SwigluArgs& a) {
 }
 
 void swiglu_backward(const ExecutionContext& ctx, const SwigluBackwardArgs& a) {
+  if (a.out.defined()) {
+    swiglu(ctx, {.gate = a.gate, .up = a.up, .out = a.out});
+  }
   const Rows gate(a.gate);
   const Rows up(a.up);
   const Rows d_out(a.d_out);

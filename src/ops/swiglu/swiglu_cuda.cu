@@ -24,6 +24,27 @@ struct GateBackward {  // in: gate, up, d_out
     out[1] = in[2] * in[0] * s;
   }
 };
+template <bool kFast>
+struct GateBackwardAndAgain {
+  __device__ void operator()(int64_t column, const float (&in)[3], float (&out)[3]) const {
+    float gradients[2];
+    GateBackward<kFast>()(column, in, gradients);
+    out[0] = gradients[0];
+    out[1] = gradients[1];
+    out[2] = in[0] * sigmoid<kFast>(in[0]) * in[1];
+  }
+};
+
+template <bool kFast>
+void backward(const ExecutionContext& ctx, const SwigluBackwardArgs& a) {
+  if (a.out.defined()) {
+    map<3, 3>(ctx, "swiglu_backward", {a.gate, a.up, a.d_out}, {a.d_gate, a.d_up, a.out},
+              GateBackwardAndAgain<kFast>{});
+  } else {
+    map<3, 2>(ctx, "swiglu_backward", {a.gate, a.up, a.d_out}, {a.d_gate, a.d_up},
+              GateBackward<kFast>{});
+  }
+}
 
 }  // namespace
 
@@ -37,11 +58,9 @@ void swiglu(const ExecutionContext& ctx, const SwigluArgs& a) {
 
 void swiglu_backward(const ExecutionContext& ctx, const SwigluBackwardArgs& a) {
   if (a.d_gate.dtype() == Dtype::bf16 && a.d_up.dtype() == Dtype::bf16) {
-    map<3, 2>(ctx, "swiglu_backward", {a.gate, a.up, a.d_out}, {a.d_gate, a.d_up},
-              GateBackward<true>{});
+    backward<true>(ctx, a);
   } else {
-    map<3, 2>(ctx, "swiglu_backward", {a.gate, a.up, a.d_out}, {a.d_gate, a.d_up},
-              GateBackward<false>{});
+    backward<false>(ctx, a);
   }
 }
 

@@ -14,7 +14,10 @@ void swiglu(const ExecutionContext&, const SwigluArgs& a) {
   }
 }
 
-void swiglu_backward(const ExecutionContext&, const SwigluBackwardArgs& a) {
+void swiglu_backward(const ExecutionContext& ctx, const SwigluBackwardArgs& a) {
+  if (a.out.defined()) {
+    swiglu(ctx, {.gate = a.gate, .up = a.up, .out = a.out});
+  }
   for (int64_t n = 0; n < a.gate.dim(0); ++n) {
     for (int64_t i = 0; i < a.gate.dim(1); ++i) {
       const double g = get(a.gate, n, i);

@@ -18,6 +18,12 @@ TEST(Swiglu, ForwardAndBackwardEqualTheReference) {
                                              .d_out = d_out,
                                              .d_gate = c.output(dtype, shape, {.strided = true}),
                                              .d_up = c.output(dtype, shape, {.strided = true})});
+                       swiglu_backward(ctx, {.gate = gate,
+                                             .up = up,
+                                             .d_out = d_out,
+                                             .d_gate = c.output(dtype, shape),
+                                             .d_up = c.output(dtype, shape),
+                                             .out = c.output(dtype, shape)});
                      });
     }
   }

@@ -9,9 +9,11 @@ namespace offbook::backend {
 CudaState::CudaState(int index)
     : device(open_cuda_device(index)), gemm(std::make_unique<GemmLibrary>()) {
   void* memory = nullptr;
-  cuda_check(cudaMalloc(&memory, kCounters * sizeof(uint32_t)), "64 KiB of counters");
+  constexpr size_t kBytes = kCounters * sizeof(uint32_t) + kWordBytes;
+  cuda_check(cudaMalloc(&memory, kBytes), "576 KiB of counters");
   counters = static_cast<uint32_t*>(memory);
-  cuda_check(cudaMemset(memory, 0, kCounters * sizeof(uint32_t)), "clearing counters");
+  words = counters + kCounters;
+  cuda_check(cudaMemset(memory, 0, kBytes), "clearing counters");
 }
 CudaState::~CudaState() {
   cudaStreamSynchronize(stream.get());

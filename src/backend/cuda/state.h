@@ -29,9 +29,6 @@ struct KernelChoice {
   bool logits_in_registers = true;
   // A token of a small model: all layers in one kernel, where there is one for the shape.
   bool layers_at_once = true;
-  // Of other shapes: RoPE and the cache in the product of q, k and v. Off until the tests of planted
-  // keys ran with it.
-  bool cache_in_product = false;
 };
 
 // One pass at a time; not thread-safe. Owns its stream, workspace and library handles. Device
@@ -63,19 +60,24 @@ struct CudaState {
   void copy_out(std::byte* host_to, const std::byte* device_from, size_t bytes);
 
   // Set by whoever runs inference: no kernel in flight writes a weight, so products may read theirs
-  // before the kernel in front of them is done; and the only one that writes a cache is the kv_write of
-  // the rows that a pass appends, so attention may read the pages before them (and its tables) early.
+  // before the kernel in front of them is done; and the only one that writes a cache is the
+  // kv_write of the rows that a pass appends, so attention may read the pages before them (and its
+  // tables) early.
   bool weights_are_settled = false;
   KernelChoice choice;
 
   // Zeros on the device, for kernels that count arrivals of their blocks; each leaves zeros behind.
   static constexpr int kCounters = 16384;
   uint32_t* counters = nullptr;
+  // Behind the counters: zeros at first, for kernels whose blocks hand numbers to one another.
+  static constexpr size_t kWordBytes = size_t{512} << 10;
+  void* words = nullptr;
 
   CudaDevice device;
   CudaStream stream;
   std::unique_ptr<GemmLibrary> gemm;
-  // Opened on first use: half a second and hundreds of MB of mapped code that decoding does not need.
+  // Opened on first use: half a second and hundreds of MB of mapped code that decoding does not
+  // need.
   SdpaLibrary& sdpa();
   std::array<const char*, 4> recent{};  // names of the last launches
   size_t launches = 0;

@@ -1,7 +1,7 @@
-// SmolLM2-135M's shape in one cooperative kernel: a block a multiprocessor, five barriers of the
-// whole grid a layer instead of six kernels. While a layer runs, every block has its rows of the
-// next layer's matrices and its stretch of the next layer's cache under way to shared memory, so
-// that only activations cross a barrier.
+// SmolLM2-135M's shape in one cooperative kernel: a block a multiprocessor, which hand one another
+// five vectors a layer instead of ending six kernels. While a layer runs, every block has its rows
+// of the next layer's matrices and its stretch of the next layer's cache under way to shared
+// memory, so that only activations pass between blocks.
 //
 // A layer's phases, each block with rows of its own:
 //   norm, queries, keys and values, RoPE, the new token into the cache | attention over a stretch
@@ -16,22 +16,48 @@ namespace offbook::ops::cuda {
 namespace whole_step {
 namespace {
 
-// Adds kTerms vectors to the residual stream; its rms_norm is the vector of the next product.
+// Four neighbouring words of each of kRows vectors.
+template <int kRows>
+__device__ void take_rows(const uint64_t* from, uint32_t turn, float (&x)[kRows][4]) {
+  bool all;
+  do {
+    all = true;
+    uint64_t seen[kRows][4];
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        seen[i][j] = look_at(from + i * kHidden + j);
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        all = all && static_cast<uint32_t>(seen[i][j] >> 32) == turn;
+        x[i][j] = __uint_as_float(static_cast<uint32_t>(seen[i][j]));
+      }
+    }
+  } while (!all);
+}
+
+// Adds kTerms vectors of a turn to the residual stream; its rms_norm is the vector of the next
+// product.
 template <int kTerms>
-__device__ void add_and_norm(const Block& b, const float* terms, const float* weight) {
+__device__ void add_and_norm(const Block& b, const uint64_t* terms, uint32_t turn,
+                             const float* weight) {
   constexpr int kAdders = kHidden / 4;
   constexpr int kAdderWarps = (kAdders + 31) / 32;
   float4 x = make_float4(0, 0, 0, 0);
   if (threadIdx.x < kAdders) {
-    float4 term[kTerms + 1];
-#pragma unroll
-    for (int i = 0; i < kTerms; ++i) {
-      term[i] = __ldcg(reinterpret_cast<const float4*>(terms + i * kHidden) + threadIdx.x);
-    }
     x = reinterpret_cast<const float4*>(b.x)[threadIdx.x];
+    if constexpr (kTerms > 0) {
+      float term[kTerms][4];
+      take_rows(terms + threadIdx.x * 4, turn, term);
 #pragma unroll
-    for (int i = 0; i < kTerms; ++i) {
-      x.x += term[i].x, x.y += term[i].y, x.z += term[i].z, x.w += term[i].w;
+      for (int i = 0; i < kTerms; ++i) {
+        x.x += term[i][0], x.y += term[i][1], x.z += term[i][2], x.w += term[i][3];
+      }
     }
     reinterpret_cast<float4*>(b.x)[threadIdx.x] = x;
   }
@@ -59,7 +85,7 @@ __device__ float rounded(float x) {
   return __bfloat162float(__float2bfloat16_rn(x));
 }
 
-// Queries to p.q; the new token's keys and values to its slot.
+// Queries to the words of the layer; the new token's keys and values to its slot, and there too.
 __device__ void project(const Block& b, int layer) {
   if (b.first_pair >= kQkv / 2) {
     return;
@@ -82,13 +108,19 @@ __device__ void project(const Block& b, int layer) {
     out = is_high ? high * c + low * s : low * c - high * s;
   }
   const int column = i + (is_high ? kDim / 2 : 0);
+  out = rounded(out);
+  Words& words = b.words(layer);
+  const uint32_t turn = b.turn + layer;
   if (head < kHeads) {
-    __stcg(b.p.q + head * kDim + column, rounded(out));
+    put_word(words.q + head * kDim + column, out, turn);
     return;
   }
   const LayerPointers& w = b.p.layers[layer];
-  bf16* pages = head < kHeads + kKeyHeads ? w.k : w.v;
-  pages[b.place(b.slot, (head - kHeads) % kKeyHeads) + column] = __float2bfloat16_rn(out);
+  const bool is_key = head < kHeads + kKeyHeads;
+  const int key_head = (head - kHeads) % kKeyHeads;
+  put_word((is_key ? words.k : words.v) + key_head * kDim + column, out, turn);
+  bf16* pages = is_key ? w.k : w.v;
+  pages[b.place(b.slot, key_head) + column] = __float2bfloat16_rn(out);
 }
 
 __device__ void gate(const Block& b, int layer) {
@@ -102,8 +134,8 @@ __device__ void gate(const Block& b, int layer) {
   if (threadIdx.x < kRowsOfGate) {
     const float g = row_sum<kParts>(b.parts, threadIdx.x);
     const float up = row_sum<kParts>(b.parts, kRowsOfGate + threadIdx.x);
-    b.p.inner[first + threadIdx.x] =
-        __float2bfloat16_rn(g * __fdividef(1.0f, 1.0f + __expf(-g)) * up);
+    put_word(b.words(layer).inner + first + threadIdx.x,
+             g * __fdividef(1.0f, 1.0f + __expf(-g)) * up, b.turn + layer);
   }
 }
 
@@ -113,9 +145,13 @@ __device__ void project_down(const Block& b, int layer) {
     return;
   }
   constexpr int kUnits = kFfn * 2 / 16;
-  if (threadIdx.x < kUnits) {
-    reinterpret_cast<uint4*>(b.vector)[threadIdx.x] =
-        __ldcg(reinterpret_cast<const uint4*>(b.p.inner) + threadIdx.x);
+  constexpr int kEach = kFfn / kThreads;
+  static_assert(kEach * kThreads == kFfn);
+  float inner[kEach];
+  take_words(b.words(layer).inner + threadIdx.x, kThreads, b.turn + layer, inner);
+#pragma unroll
+  for (int i = 0; i < kEach; ++i) {
+    reinterpret_cast<bf16*>(b.vector)[i * kThreads + threadIdx.x] = __float2bfloat16_rn(inner[i]);
   }
   __syncthreads();
   constexpr int kParts = 12;
@@ -123,14 +159,13 @@ __device__ void project_down(const Block& b, int layer) {
                                              b.vector, b.parts);
   const int row = first + static_cast<int>(threadIdx.x);
   if (threadIdx.x < kRowsOfDown && row < kHidden) {
-    __stcg(b.p.down + row, row_sum<kParts>(b.parts, threadIdx.x));
+    put_word(b.words(layer).down + row, row_sum<kParts>(b.parts, threadIdx.x), b.turn + layer);
   }
 }
 
 __global__ void __launch_bounds__(kThreads, 1) decode_all_layers(const __grid_constant__ Step p) {
   extern __shared__ __align__(128) uint8_t shared[];
   const Block b(p, shared);
-  GridBarrier grid(p.counters);
   for (int layer = 0; layer < min(p.count, 2); ++layer) {
     ask_for_qkv(b, layer);
     ask_for_stretch(b, layer);
@@ -145,52 +180,57 @@ __global__ void __launch_bounds__(kThreads, 1) decode_all_layers(const __grid_co
   __syncthreads();
   for (int layer = 0; layer < p.count; ++layer) {
     const bool goes_on = layer + 2 < p.count;  // its pieces come to where this layer's stood
+    const uint32_t turn = b.turn + layer;
     const float* const norms = b.norms(layer);
     if (layer == 0) {
-      add_and_norm<0>(b, nullptr, norms);
+      add_and_norm<0>(b, nullptr, turn, norms);
     } else {
-      add_and_norm<1>(b, p.down, norms);
+      add_and_norm<1>(b, b.words(layer - 1).down, turn - 1, norms);
     }
     project(b, layer);
-    grid.arrive();
+    __syncthreads();
     if (goes_on) {
       ask_for_qkv(b, layer + 2);
     }
-    grid.wait();
     attend(b, layer);
-    grid.arrive();
+    __syncthreads();
     if (goes_on) {
       ask_for_stretch(b, layer + 2);
     }
-    grid.wait();
     join_and_project(b, layer);
-    grid.arrive();
+    __syncthreads();
     if (goes_on) {
       ask_for_o(b, layer + 2);
     }
-    grid.wait();
     static_assert(kKeyHeads == 3);
-    add_and_norm<3>(b, p.o, norms + kHidden);
+    add_and_norm<3>(b, b.words(layer).o, turn, norms + kHidden);
     gate(b, layer);
-    grid.arrive();
+    __syncthreads();
     if (goes_on) {
       ask_for_gate(b, layer + 2);
     }
-    grid.wait();
     project_down(b, layer);
-    grid.arrive();
+    __syncthreads();
     if (goes_on) {
       ask_for_down(b, layer + 2);
       wait_for_copies<kGroupsOfLayer>();  // those of the next layer are older
     } else {
       wait_for_copies<0>();
     }
-    grid.wait();
+    __syncthreads();
   }
-  for (int i = threadIdx.x; blockIdx.x == 0 && i < kHidden; i += kThreads) {
-    p.x[i] = __float2bfloat16_rn(b.x[i] + __ldcg(p.down + i));
+  if (blockIdx.x == 0) {
+    const Words& words = b.words(p.count - 1);
+    for (int i = threadIdx.x; i < kHidden; i += kThreads) {
+      float down[1];
+      take_words(words.down + i, 0, b.turn + p.count - 1, down);
+      p.x[i] = __float2bfloat16_rn(b.x[i] + down[0]);
+    }
   }
-  grid.leave();
+  // The block that ends last counts the turns of this launch.
+  if (threadIdx.x == 0 && atomicInc(p.turns + 1, gridDim.x - 1) == gridDim.x - 1) {
+    *p.turns = b.turn + static_cast<uint32_t>(p.count) - 1;
+  }
 }
 
 }  // namespace
@@ -244,13 +284,11 @@ const uint8_t* bytes_of(const Tensor& t) {
 }  // namespace
 
 void decode_layers(const ExecutionContext& ctx, const DecodeLayersArgs& a) {
-  const backend::KernelChoice& choice = ctx.cuda->choice;
-  if (!choice.layers_at_once || !fits(ctx, a)) {
-    return choice.cache_in_product ? decode_layers_unfused<JoinedOps>(ctx, a)
-                                   : decode_layers_unfused<Ops>(ctx, a);
+  if (!ctx.cuda->choice.layers_at_once || !fits(ctx, a)) {
+    return decode_layers_unfused<JoinedOps>(ctx, a);
   }
   using namespace whole_step;
-  backend::ArenaScope scope(*ctx.arena);
+  static_assert(2 * sizeof(Words) <= backend::CudaState::kWordBytes);
   Step p{.layers = {},
          .count = static_cast<int>(a.layers.size()),
          .x = a.x.data<bf16>(),
@@ -260,13 +298,8 @@ void decode_layers(const ExecutionContext& ctx, const DecodeLayersArgs& a) {
          .sequences = a.sequences.data<int32_t>(),
          .scale2 = a.scale * kLog2e,
          .eps = a.eps,
-         .q = ctx.make(Dtype::f32, {kHeads * kDim}).data<float>(),
-         .o = ctx.make(Dtype::f32, {kKeyHeads * kHidden}).data<float>(),
-         .down = ctx.make(Dtype::f32, {kHidden}).data<float>(),
-         .inner = ctx.make(Dtype::bf16, {kFfn}).data<bf16>(),
-         .partial = ctx.make(Dtype::f32, {kBlocks * kGroup * kDim}).data<float>(),
-         .peaks = reinterpret_cast<float2*>(ctx.make(Dtype::f32, {kBlocks * kGroup * 2}).raw()),
-         .counters = ctx.cuda->counters + backend::CudaState::kCounters - GridBarrier::kCounters};
+         .words = static_cast<Words*>(ctx.cuda->words),
+         .turns = ctx.cuda->counters + backend::CudaState::kCounters - 2};
   for (size_t i = 0; i < a.layers.size(); ++i) {
     const DecodeLayer& w = a.layers[i];
     p.layers[i] = {.attn_norm = w.attn_norm.data<float>(),

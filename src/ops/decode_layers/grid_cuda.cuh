@@ -1,5 +1,5 @@
-// What blocks of one cooperative launch share: a barrier of all of them, copies that run ahead, and
-// products of rows in shared memory.
+// What blocks of one cooperative launch share: words that they hand to one another, copies that run
+// ahead, and products of rows in shared memory.
 #pragma once
 #include "src/ops/cuda/mma.cuh"
 
@@ -21,53 +21,92 @@ __device__ void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kNewest) : "memory");
 }
 
-// Counts arrivals of blocks in a few counters, so that they do not queue at one; what a block wrote
-// before it arrived is seen by all that waited. Zeros before the launch and after it. With one
-// counter 0.94 µs on an H200; a flag for each block, all read by all, took 1.77.
-class GridBarrier {
- public:
-  static constexpr int kShards = 4;
-  static constexpr int kApart = 32;  // counters on lines of their own
-  static constexpr int kCounters = (kShards + 1) * kApart;
-
-  __device__ explicit GridBarrier(uint32_t* counters) : counters_(counters) {}
-
-  __device__ void arrive() {
-    __syncthreads();
-    ++turn_;
-    if (threadIdx.x == 0) {
-      asm volatile(
-          "red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counters_ + blockIdx.x % kShards * kApart)
-          : "memory");
+// Numbers that blocks of one launch hand to one another without a barrier: each word carries the
+// turn it was written in, and who needs it looks until the turn has come. One write and one read of
+// the L2 take the place of a release, a count, its polling and the read behind it.
+//
+// A place is written again two turns later at the earliest. Whoever writes then has read words that
+// every other block wrote after it had read this one, since each turn passes through all blocks.
+__device__ inline void put_word(uint64_t* to, float x, uint32_t turn) {
+  asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(to),
+               "l"(uint64_t{turn} << 32 | __float_as_uint(x))
+               : "memory");
+}
+__device__ inline uint64_t look_at(const uint64_t* word) {
+  uint64_t seen;
+  asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(seen) : "l"(word) : "memory");
+  return seen;
+}
+// kCount words `apart` from one another; all are asked for before the first is looked at.
+template <int kCount>
+__device__ void take_words(const uint64_t* from, int apart, uint32_t turn, float (&x)[kCount]) {
+  bool all;
+  do {
+    uint64_t seen[kCount];
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      seen[i] = look_at(from + i * apart);
     }
-  }
-  __device__ void wait() const {
-    if (threadIdx.x < kShards) {
-      const uint32_t blocks = (gridDim.x + kShards - 1 - threadIdx.x) / kShards;
-      uint32_t seen = 0;
-      do {
-        asm volatile("ld.acquire.gpu.global.u32 %0, [%1];"
-                     : "=r"(seen)
-                     : "l"(counters_ + threadIdx.x * kApart)
-                     : "memory");
-      } while (seen < turn_ * blocks);
+    all = true;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      all = all && static_cast<uint32_t>(seen[i] >> 32) == turn;
+      x[i] = __uint_as_float(static_cast<uint32_t>(seen[i]));
     }
-    __syncthreads();
-  }
-  // After the last wait: the block that leaves last clears the counters.
-  __device__ void leave() const {
-    uint32_t* const left = counters_ + kShards * kApart;
-    if (threadIdx.x == 0 && atomicAdd(left, 1u) == gridDim.x - 1) {
-      for (int i = 0; i <= kShards; ++i) {
-        counters_[i * kApart] = 0;
+  } while (!all);
+}
+
+// The same with three numbers a turn, in 16 bytes that are written and read at once.
+struct alignas(16) Triple {
+  uint64_t low;   // two numbers
+  uint64_t high;  // the third, and the turn
+};
+__device__ inline void put_triple(Triple* to, float x, float y, float z, uint32_t turn) {
+#if __CUDA_ARCH__ >= 700
+  asm volatile(
+      "{\n"
+      ".reg .b128 all;\n"
+      "mov.b128 all, {%1, %2};\n"
+      "st.relaxed.gpu.global.b128 [%0], all;\n"
+      "}\n" ::"l"(to),
+      "l"(uint64_t{__float_as_uint(y)} << 32 | __float_as_uint(x)),
+      "l"(uint64_t{turn} << 32 | __float_as_uint(z))
+      : "memory");
+#endif
+}
+template <int kCount>
+__device__ void take_triples(const Triple* from, int apart, int count, uint32_t turn,
+                             float (&x)[kCount][3]) {
+  bool all;
+  do {
+    Triple seen[kCount];
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      seen[i] = {0, uint64_t{turn} << 32};
+      if (i < count) {
+#if __CUDA_ARCH__ >= 700
+        asm volatile(
+            "{\n"
+            ".reg .b128 all;\n"
+            "ld.relaxed.gpu.global.b128 all, [%2];\n"
+            "mov.b128 {%0, %1}, all;\n"
+            "}\n"
+            : "=l"(seen[i].low), "=l"(seen[i].high)
+            : "l"(from + i * apart)
+            : "memory");
+#endif
       }
     }
-  }
-
- private:
-  uint32_t* counters_;
-  uint32_t turn_ = 0;
-};
+    all = true;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      all = all && static_cast<uint32_t>(seen[i].high >> 32) == turn;
+      x[i][0] = __uint_as_float(static_cast<uint32_t>(seen[i].low));
+      x[i][1] = __uint_as_float(static_cast<uint32_t>(seen[i].low >> 32));
+      x[i][2] = __uint_as_float(static_cast<uint32_t>(seen[i].high));
+    }
+  } while (!all);
+}
 
 // sum + Σ of eight pairs of bf16 products.
 __device__ inline float dot8(const uint4& a, const uint4& b, float sum) {

@@ -11,13 +11,14 @@ __device__ inline void put_new_token(const Block& b, int layer, int first) {
   if (b.last != b.length || at < 0 || at >= kTile) {
     return;
   }
-  if (threadIdx.x < 16) {
-    const LayerPointers& w = b.p.layers[layer];
-    const int piece = static_cast<int>(threadIdx.x) % 8;
-    const bool is_key = threadIdx.x < 8;
-    const bf16* from = (is_key ? w.k : w.v) + b.place(b.slot, b.key_head) + piece * 8;
-    uint8_t* to = (is_key ? b.keys(layer) : b.values(layer)) + (at * 8 + piece) * 16;
-    *reinterpret_cast<uint4*>(to) = __ldcg(reinterpret_cast<const uint4*>(from));
+  if (threadIdx.x < 2 * kDim) {
+    const int column = static_cast<int>(threadIdx.x) % kDim;
+    const bool is_key = threadIdx.x < kDim;
+    const Words& words = b.words(layer);
+    float x[1];
+    take_words((is_key ? words.k : words.v) + b.key_head * kDim + column, 0, b.turn + layer, x);
+    uint8_t* const to = is_key ? b.keys(layer) : b.values(layer);
+    reinterpret_cast<bf16*>(to)[at * kDim + column] = __float2bfloat16_rn(x[0]);
   }
   __syncthreads();
 }
@@ -93,7 +94,7 @@ __device__ inline void attend_tile(const Block& b, int layer, int first,
   }
 }
 
-// Joins the warps of the block; their sums to p.partial and p.peaks.
+// Joins the warps of the block; their sums to the words of the layer.
 __device__ inline void put_stretch(const Block& b, int layer, Attended& mine) {
   auto* const sums = reinterpret_cast<float*>(b.keys(layer));  // [warps, group, dim]
   auto* const peaks = reinterpret_cast<float2*>(sums + kWarps * kGroup * kDim);
@@ -121,41 +122,54 @@ __device__ inline void put_stretch(const Block& b, int layer, Attended& mine) {
     }
   }
   __syncthreads();
-  if (threadIdx.x >= kGroup * kDim) {
+  Words& words = b.words(layer);
+  const uint32_t turn = b.turn + layer;
+  if (threadIdx.x >= kTriples) {
     return;
   }
-  const int h = static_cast<int>(threadIdx.x) / kDim;
-  const int column = static_cast<int>(threadIdx.x) % kDim;
-  float peak = -INFINITY;
+  float joined[3];
 #pragma unroll
-  for (int i = 0; i < kWarps; ++i) {
-    peak = fmaxf(peak, peaks[i * kGroup + h].x);
-  }
-  float sum = 0;
-  float total = 0;
+  for (int i = 0; i < 3; ++i) {
+    const int h = (static_cast<int>(threadIdx.x) * 3 + i) / kDim;
+    const int column = (static_cast<int>(threadIdx.x) * 3 + i) % kDim;
+    float peak = -INFINITY;
 #pragma unroll
-  for (int i = 0; i < kWarps; ++i) {
-    const float2 other = peaks[i * kGroup + h];
-    const float scale = other.x == -INFINITY ? 0.0f : power_of_two(other.x - peak);
-    sum = fmaf(sums[(i * kGroup + h) * kDim + column], scale, sum);
-    total = fmaf(other.y, scale, total);
+    for (int w = 0; w < kWarps; ++w) {
+      peak = fmaxf(peak, peaks[w * kGroup + h].x);
+    }
+    float sum = 0;
+    float total = 0;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) {
+      const float2 other = peaks[w * kGroup + h];
+      const float scale = other.x == -INFINITY ? 0.0f : power_of_two(other.x - peak);
+      sum = fmaf(sums[(w * kGroup + h) * kDim + column], scale, sum);
+      total = fmaf(other.y, scale, total);
+    }
+    joined[i] = sum;
+    if (column == 0) {
+      put_triple(words.peaks + blockIdx.x * kGroup + h, peak, total, 0, turn);
+    }
   }
-  const int64_t row = int64_t{blockIdx.x} * kGroup + h;
-  __stcg(b.p.partial + row * kDim + column, sum);
-  if (column == 0) {
-    __stcg(b.p.peaks + row, make_float2(peak, total));
-  }
+  put_triple(words.partial + blockIdx.x * kTriples + threadIdx.x, joined[0], joined[1], joined[2],
+             turn);
 }
 
 __device__ inline void attend(const Block& b, int layer) {
+  constexpr int kColumns = kGroup * kDim;
+  if (threadIdx.x < kColumns) {
+    float x[1];
+    take_words(b.words(layer).q + b.key_head * kColumns + threadIdx.x, 0, b.turn + layer, x);
+    b.parts[threadIdx.x] = x[0];
+  }
+  __syncthreads();
   const int lane = static_cast<int>(threadIdx.x) % 8;
   float q[kGroup][8];
 #pragma unroll
   for (int h = 0; h < kGroup; ++h) {
-    const float* from = b.p.q + (b.key_head * kGroup + h) * kDim + lane * 8;
 #pragma unroll
     for (int j = 0; j < 8; j += 4) {
-      const float4 v = __ldcg(reinterpret_cast<const float4*>(from + j));
+      const float4 v = *reinterpret_cast<const float4*>(b.parts + h * kDim + lane * 8 + j);
       q[h][j] = v.x, q[h][j + 1] = v.y, q[h][j + 2] = v.z, q[h][j + 3] = v.w;
     }
   }
@@ -180,38 +194,33 @@ __device__ inline void attend(const Block& b, int layer) {
 
 // The group's heads of all stretches as one vector, through the group's columns of o.
 __device__ inline void join_and_project(const Block& b, int layer) {
-  constexpr int kColumns = kGroup * kDim;
-  constexpr int kHalf = kStretches / 2;
-  static_assert(kStretches % 2 == 0 && kStretches <= 64 && 2 * kColumns + kGroup * 32 <= kThreads);
+  constexpr int kEach = (kStretches + kJoiners - 1) / kJoiners;
+  static_assert(kStretches <= 64 && kGroup * 32 <= kThreads);
   if (b.stretch * kRowsOfO >= kHidden) {
     return;
   }
-  const int column = static_cast<int>(threadIdx.x) % kColumns;
-  const int half = static_cast<int>(threadIdx.x) / kColumns;
-  const auto row_of = [&](int stretch, int h) {
-    return int64_t{stretch * kKeyHeads + b.key_head} * kGroup + h;
-  };
-  float ahead[kHalf];
-  if (half < 2) {
-#pragma unroll
-    for (int i = 0; i < kHalf; ++i) {
-      ahead[i] =
-          __ldcg(b.p.partial + row_of(half * kHalf + i, column / kDim) * kDim + column % kDim);
-    }
-  } else if (threadIdx.x < 2 * kColumns + kGroup * 32) {
-    const int h = (static_cast<int>(threadIdx.x) - 2 * kColumns) / 32;
+  const Words& words = b.words(layer);
+  const uint32_t turn = b.turn + layer;
+  const auto block_of = [&](int stretch) { return stretch * kKeyHeads + b.key_head; };
+  const int triple = static_cast<int>(threadIdx.x) / kJoiners;
+  const int joiner = static_cast<int>(threadIdx.x) % kJoiners;
+  if (threadIdx.x < kGroup * 32) {
+    const int h = static_cast<int>(threadIdx.x) / 32;
     const int lane = static_cast<int>(threadIdx.x) % 32;
-    const float2 nothing = make_float2(-INFINITY, 0);
-    const float2 low = __ldcg(b.p.peaks + row_of(lane, h));
-    const float2 high = lane + 32 < kStretches ? __ldcg(b.p.peaks + row_of(lane + 32, h)) : nothing;
-    float peak = fmaxf(low.x, high.x);
+    float own[2][3];
+    take_triples(words.peaks + block_of(lane) * kGroup + h, 32 * kKeyHeads * kGroup,
+                 lane + 32 < kStretches ? 2 : 1, turn, own);
+    if (lane + 32 >= kStretches) {
+      own[1][0] = -INFINITY;
+    }
+    float peak = fmaxf(own[0][0], own[1][0]);
 #pragma unroll
     for (int step = 16; step > 0; step /= 2) {
       peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, step));
     }
-    const float of_low = low.x == -INFINITY ? 0.0f : power_of_two(low.x - peak);
-    const float of_high = high.x == -INFINITY ? 0.0f : power_of_two(high.x - peak);
-    float total = low.y * of_low + high.y * of_high;
+    const float of_low = own[0][0] == -INFINITY ? 0.0f : power_of_two(own[0][0] - peak);
+    const float of_high = own[1][0] == -INFINITY ? 0.0f : power_of_two(own[1][0] - peak);
+    float total = own[0][1] * of_low + own[1][1] * of_high;
 #pragma unroll
     for (int step = 16; step > 0; step /= 2) {
       total += __shfl_xor_sync(0xffffffffu, total, step);
@@ -221,19 +230,29 @@ __device__ inline void join_and_project(const Block& b, int layer) {
       b.scales[h * kStretches + 32 + lane] = of_high / total;
     }
   }
+  float parts[kEach][3];
+  take_triples(words.partial + block_of(joiner) * kTriples + triple,
+               kJoiners * kKeyHeads * kTriples, (kStretches - joiner + kJoiners - 1) / kJoiners,
+               turn, parts);
   __syncthreads();
-  if (half < 2) {
+#pragma unroll
+  for (int j = 0; j < 3; ++j) {
+    const int h = (triple * 3 + j) / kDim;
     float sum = 0;
 #pragma unroll
-    for (int i = 0; i < kHalf; ++i) {
-      sum = fmaf(ahead[i], b.scales[column / kDim * kStretches + half * kHalf + i], sum);
+    for (int i = 0; i < kEach; ++i) {
+      const int stretch = joiner + i * kJoiners;
+      if (stretch < kStretches) {
+        sum = fmaf(parts[i][j], b.scales[h * kStretches + stretch], sum);
+      }
     }
-    b.parts[half * kColumns + column] = sum;
-  }
-  __syncthreads();
-  if (threadIdx.x < kColumns) {
-    reinterpret_cast<bf16*>(b.vector)[threadIdx.x] =
-        __float2bfloat16_rn(b.parts[threadIdx.x] + b.parts[kColumns + threadIdx.x]);
+#pragma unroll
+    for (int step = 1; step < kJoiners; step *= 2) {
+      sum += __shfl_xor_sync(0xffffffffu, sum, step);
+    }
+    if (joiner == 0) {
+      reinterpret_cast<bf16*>(b.vector)[triple * 3 + j] = __float2bfloat16_rn(sum);
+    }
   }
   __syncthreads();
   constexpr int kParts = 4;
@@ -241,7 +260,8 @@ __device__ inline void join_and_project(const Block& b, int layer) {
                                                     b.parts);
   const int row = b.stretch * kRowsOfO + static_cast<int>(threadIdx.x);
   if (threadIdx.x < kRowsOfO && row < kHidden) {
-    __stcg(b.p.o + b.key_head * kHidden + row, row_sum<kParts>(b.parts, threadIdx.x));
+    put_word(b.words(layer).o + b.key_head * kHidden + row, row_sum<kParts>(b.parts, threadIdx.x),
+             turn);
   }
 }
 

@@ -44,12 +44,28 @@ constexpr int kNearPages = kTile / kPageTokens + 1;
 constexpr int kNormBytes = kHidden * 4;  // two a layer
 
 constexpr int kPieces = 2 * kWeightBytes + 4 * kTileBytes + 4 * kNormBytes;
-constexpr int kShared = kPieces + kHidden * 4 + kFfn * 2 + 2 * 1024 + kDim * 4 + 64;
+constexpr int kTriples = kGroup * kDim / 3;    // of a stretch
+constexpr int kJoiners = kThreads / kTriples;  // neighbouring threads that share one
+constexpr int kPartBytes = kGroup * kDim * 4;
+constexpr int kScaleBytes = kGroup * kStretches * 4;
+static_assert(kTriples * 3 == kGroup * kDim && kJoiners == 8);
+constexpr int kShared = kPieces + kHidden * 4 + kFfn * 2 + kPartBytes + kScaleBytes + kDim * 4 + 64;
 
 struct LayerPointers {
   const float *attn_norm, *ffn_norm;
   const uint8_t *qkv, *o, *gate, *up, *down;
   bf16 *k, *v;
+};
+
+struct Words {
+  uint64_t q[kHeads * kDim];
+  uint64_t k[kKeyHeads * kDim];  // of the new token, turned
+  uint64_t v[kKeyHeads * kDim];
+  uint64_t o[kKeyHeads * kHidden];  // what each group adds to the residual stream
+  uint64_t down[kHidden];
+  uint64_t inner[kFfn];
+  Triple partial[kBlocks * kTriples];  // [group, dim] of a stretch: not yet divided by their sums
+  Triple peaks[kBlocks * kGroup];      // largest score, sum
 };
 
 struct Step {
@@ -60,14 +76,9 @@ struct Step {
   const int32_t *slots, *page_list, *sequences;
   float scale2;  // of scores, for powers of two
   float eps;
-  // Between phases, in the L2.
-  float* q;        // [heads · dim]
-  float* o;        // [kv_heads, hidden]: what each group adds to the residual stream
-  float* down;     // [hidden]
-  bf16* inner;     // [ffn]
-  float* partial;  // [blocks, group, dim]: not yet divided by their sums
-  float2* peaks;   // [blocks, group]: largest score, sum
-  uint32_t* counters;
+  // Between phases, in the L2; of every other layer the same places.
+  Words* words;     // [2]
+  uint32_t* turns;  // layers of all launches so far, and blocks of this one that have ended
 };
 
 // What a block of this kernel is, and its memory.
@@ -83,9 +94,10 @@ struct Block {
   int key_head;
   int stretch;
   int first_pair;
-  int64_t slot;  // of the new token
-  int length;    // tokens in the cache, the new one included
-  int first;     // tokens of the stretch
+  uint32_t turn;  // of layer 0
+  int64_t slot;   // of the new token
+  int length;     // tokens in the cache, the new one included
+  int first;      // tokens of the stretch
   int last;
   const int32_t* pages;
 
@@ -95,7 +107,7 @@ struct Block {
         x(reinterpret_cast<float*>(shared + kPieces)),
         vector(reinterpret_cast<uint8_t*>(x + kHidden)),
         parts(reinterpret_cast<float*>(vector + kFfn * 2)),
-        scales(parts + 2 * kGroup * kDim),
+        scales(parts + kPartBytes / 4),
         table(scales + kGroup * kStretches),
         near(reinterpret_cast<int32_t*>(table + kDim)),
         key_head(static_cast<int>(blockIdx.x) % kKeyHeads),
@@ -108,6 +120,7 @@ struct Block {
     first = min(stretch * each, length);
     last = min(length, first + each);
     slot = step.slots[0];
+    turn = *step.turns + 1;
     if (threadIdx.x < kDim) {
       table[threadIdx.x] = step.table[threadIdx.x];
     }
@@ -118,6 +131,7 @@ struct Block {
     __syncthreads();
   }
 
+  __device__ Words& words(int layer) const { return p.words[layer % 2]; }
   __device__ uint8_t* weights(int layer) const { return pieces + layer % 2 * kWeightBytes; }
   __device__ uint8_t* keys(int layer) const {
     return pieces + 2 * kWeightBytes + layer % 2 * 2 * kTileBytes;

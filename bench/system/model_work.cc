@@ -252,19 +252,34 @@ double soft_prefill_ms(const Bench& bench, int32_t tokens, int runs) {
   return first_logits_ms(bench, {.soft_tokens = vectors}, tokens, runs);
 }
 
+namespace {
+
+// A decoder with a sequence of `kept` tokens in its cache and room for `more`.
+struct KeptSequence {
+  KeptSequence(const Bench& bench, int64_t kept, int64_t more)
+      : ctx(bench.ctx()),
+        decoder(ctx, bench.model, model::Decoder::options_for(ctx, kept + more + 128)),
+        sequence(decoder.make_sequence()) {
+    fill_cache(decoder);
+    std::vector<int32_t> slots;
+    sequence.extend(ctx, static_cast<int32_t>(kept), slots);
+  }
+
+  backend::ExecutionContext ctx;
+  model::Decoder decoder;
+  model::Sequence sequence;
+};
+
+}  // namespace
+
 double decode_ms(const Bench& bench, int64_t kept, int steps) {
-  const backend::ExecutionContext ctx = bench.ctx();
-  model::Decoder decoder(ctx, bench.model, model::Decoder::options_for(ctx, kept + steps + 128));
-  fill_cache(decoder);
-  model::Sequence sequence = decoder.make_sequence();
-  std::vector<int32_t> slots;
-  sequence.extend(ctx, static_cast<int32_t>(kept), slots);
+  KeptSequence at(bench, kept, steps);
   int32_t token = 17;
   std::vector<double> times;
   for (int i = 0; i < steps + 4; ++i) {
     times.push_back(ms_of([&] {
-      const model::Append one{.sequence = &sequence, .tokens = std::span(&token, 1)};
-      decoder.step(std::span(&one, 1), std::span(&token, 1));
+      const model::Append one{.sequence = &at.sequence, .tokens = std::span(&token, 1)};
+      at.decoder.step(std::span(&one, 1), std::span(&token, 1));
     }));
   }
   times.erase(times.begin(), times.begin() + 4);
@@ -272,21 +287,16 @@ double decode_ms(const Bench& bench, int64_t kept, int steps) {
 }
 
 double question_ms(const Bench& bench, int64_t kept, int32_t question, int runs) {
-  const backend::ExecutionContext ctx = bench.ctx();
-  model::Decoder decoder(ctx, bench.model, model::Decoder::options_for(ctx, kept + question + 128));
-  fill_cache(decoder);
-  model::Sequence sequence = decoder.make_sequence();
-  std::vector<int32_t> slots;
-  sequence.extend(ctx, static_cast<int32_t>(kept), slots);
+  KeptSequence at(bench, kept, question);
   const std::vector<int32_t> ids = random_tokens(bench.model.config(), question, 1);
   std::vector<float> logits(static_cast<size_t>(bench.model.config().vocab_size));
   std::vector<double> times;
   for (int i = 0; i <= runs; ++i) {
     times.push_back(ms_of([&] {
-      backend::download(ctx, decoder.append({.sequence = &sequence, .tokens = ids}),
+      backend::download(at.ctx, at.decoder.append({.sequence = &at.sequence, .tokens = ids}),
                         std::as_writable_bytes(std::span(logits)));
     }));
-    sequence.truncate(static_cast<int32_t>(kept));
+    at.sequence.truncate(static_cast<int32_t>(kept));
   }
   times.erase(times.begin());
   return median(times);

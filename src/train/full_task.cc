@@ -38,29 +38,22 @@ std::vector<Parameter> model_parameters(const backend::ExecutionContext& ctx,
 FullTask::FullTask(const backend::ExecutionContext& ctx, const model::Llama& model,
                    std::vector<TrainingSequence> training, std::vector<TrainingSequence> held_out,
                    const FullTaskOptions& options)
-    : model_(model),
-      training_(std::move(training)),
-      held_out_(std::move(held_out)),
-      options_(options),
-      parameters_(model_parameters(ctx, model)) {
-  OB_REQUIRE(!training_.empty(), InvalidArgument, "there is nothing to train on");
-  check_sequences(training_, model.config().max_positions);
-  check_sequences(held_out_, model.config().max_positions);
-}
+    : SequenceTask(model, std::move(training), std::move(held_out), model_parameters(ctx, model)),
+      options_(options) {}
 
 SequencePass FullTask::pass() const {
-  return {.model = model_,
+  return {.model = model(),
           .checkpointing = options_.checkpointing,
           .activations = options_.activations,
           .kept_layers = options_.kept_layers};
 }
 
 LossSum FullTask::micro_batch(const Graph& g, uint64_t seed) {
-  return sequence_losses(g, pass(), draw_batch(training_, options_.micro_batch_tokens, seed));
+  return sequence_losses(g, pass(), draw_batch(training(), options_.micro_batch_tokens, seed));
 }
 
 std::optional<LossSum> FullTask::evaluate(const Graph& g) {
-  return losses_of_all(g, pass(), held_out_, options_.micro_batch_tokens);
+  return losses_of_all(g, pass(), held_out(), options_.micro_batch_tokens);
 }
 
 }  // namespace offbook::train

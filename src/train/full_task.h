@@ -17,7 +17,7 @@ struct FullTaskOptions {
 // Trains the model's weights where they stand: each must be f32 or bf16 and own its memory (not
 // mapped from a file). Of bf16 weights f32 copies are trained and rounded after each step. The
 // model must not be used otherwise meanwhile.
-class FullTask final : public TrainingTask {
+class FullTask final : public SequenceTask {
  public:
   // The model must outlive it. InvalidArgument: no training sequence, one without target or longer
   // than the model's window, quantised weights.
@@ -25,18 +25,13 @@ class FullTask final : public TrainingTask {
            std::vector<TrainingSequence> training, std::vector<TrainingSequence> held_out,
            const FullTaskOptions& options);
 
-  std::vector<Parameter>& parameters() override { return parameters_; }
   LossSum micro_batch(const Graph& g, uint64_t seed) override;
   std::optional<LossSum> evaluate(const Graph& g) override;
 
  private:
   SequencePass pass() const;
 
-  const model::Llama& model_;
-  std::vector<TrainingSequence> training_;
-  std::vector<TrainingSequence> held_out_;
   FullTaskOptions options_;
-  std::vector<Parameter> parameters_;
 };
 
 // Parameters of all weights, named as their fields: "embedding", "layers.3.gate" ….

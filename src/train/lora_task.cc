@@ -29,20 +29,13 @@ std::vector<Parameter> lora_parameters(const backend::ExecutionContext& ctx,
 LoraTask::LoraTask(const backend::ExecutionContext& ctx, const model::Llama& model,
                    model::LoraAdapter& adapter, std::vector<TrainingSequence> training,
                    std::vector<TrainingSequence> held_out, const LoraTaskOptions& options)
-    : model_(model),
+    : SequenceTask(model, std::move(training), std::move(held_out), lora_parameters(ctx, adapter)),
       adapter_(adapter),
-      training_(std::move(training)),
-      held_out_(std::move(held_out)),
-      options_(options),
-      parameters_(lora_parameters(ctx, adapter)) {
-  OB_REQUIRE(!training_.empty(), InvalidArgument, "there is nothing to train on");
-  check_sequences(training_, model.config().max_positions);
-  check_sequences(held_out_, model.config().max_positions);
-}
+      options_(options) {}
 
 SequencePass LoraTask::pass_of(int64_t rows) const {
-  const int64_t layer_bytes = rows * model_.kept_bytes_per_row(adapter_, options_.activations);
-  return {.model = model_,
+  const int64_t layer_bytes = rows * model().kept_bytes_per_row(adapter_, options_.activations);
+  return {.model = model(),
           .adapter = &adapter_,
           .checkpointing = options_.checkpointing,
           .activations = options_.activations,
@@ -50,7 +43,7 @@ SequencePass LoraTask::pass_of(int64_t rows) const {
 }
 
 LossSum LoraTask::micro_batch(const Graph& g, uint64_t seed) {
-  const auto batch = draw_batch(training_, options_.micro_batch_tokens, seed);
+  const auto batch = draw_batch(training(), options_.micro_batch_tokens, seed);
   int64_t rows = 0;
   for (const TrainingSequence* s : batch) {
     rows += static_cast<int64_t>(s->tokens.size());
@@ -62,7 +55,7 @@ std::optional<LossSum> LoraTask::evaluate(const Graph& g) {
   // One a pass keeps a CPU's memory small; a GPU wants more rows.
   const int64_t most =
       g.ctx.device() == Device::cuda ? std::max(options_.micro_batch_tokens, kGpuRows) : 0;
-  return losses_of_all(g, pass_of(most), held_out_, most);
+  return losses_of_all(g, pass_of(most), held_out(), most);
 }
 
 }  // namespace offbook::train

@@ -18,7 +18,7 @@ struct LoraTaskOptions {
 // Trains `adapter`'s factors in place on a frozen base whose matrices are plain numbers
 // (dequantised()). A micro-batch holds different sequences in random order, up to the first that
 // does not fit.
-class LoraTask final : public TrainingTask {
+class LoraTask final : public SequenceTask {
  public:
   // The model and the adapter must outlive it. InvalidArgument: no training sequence, a sequence
   // without target or longer than the model's window.
@@ -26,19 +26,14 @@ class LoraTask final : public TrainingTask {
            model::LoraAdapter& adapter, std::vector<TrainingSequence> training,
            std::vector<TrainingSequence> held_out, const LoraTaskOptions& options);
 
-  std::vector<Parameter>& parameters() override { return parameters_; }
   LossSum micro_batch(const Graph& g, uint64_t seed) override;
   std::optional<LossSum> evaluate(const Graph& g) override;
 
  private:
   SequencePass pass_of(int64_t rows) const;
 
-  const model::Llama& model_;
   const model::LoraAdapter& adapter_;
-  std::vector<TrainingSequence> training_;
-  std::vector<TrainingSequence> held_out_;
   LoraTaskOptions options_;
-  std::vector<Parameter> parameters_;
 };
 
 // Parameters of all factors of an adapter, "layers.3.q_proj.a" ….

@@ -157,4 +157,16 @@ std::optional<LossSum> losses_of_all(const Graph& g, const SequencePass& pass,
   return total;
 }
 
+SequenceTask::SequenceTask(const model::Llama& model, std::vector<TrainingSequence> training,
+                           std::vector<TrainingSequence> held_out,
+                           std::vector<Parameter> parameters)
+    : model_(model),
+      training_(std::move(training)),
+      held_out_(std::move(held_out)),
+      parameters_(std::move(parameters)) {
+  OB_REQUIRE(!training_.empty(), InvalidArgument, "there is nothing to train on");
+  check_sequences(training_, model.config().max_positions);
+  check_sequences(held_out_, model.config().max_positions);
+}
+
 }  // namespace offbook::train

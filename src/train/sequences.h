@@ -50,4 +50,26 @@ std::optional<LossSum> losses_of_all(const Graph& g, const SequencePass& pass,
                                      const std::vector<TrainingSequence>& sequences,
                                      int64_t tokens);
 
+// What tasks on token sequences share.
+class SequenceTask : public TrainingTask {
+ public:
+  std::vector<Parameter>& parameters() override { return parameters_; }
+
+ protected:
+  // The model must outlive it. InvalidArgument: no training sequence, a sequence without target or
+  // longer than the model's window.
+  SequenceTask(const model::Llama& model, std::vector<TrainingSequence> training,
+               std::vector<TrainingSequence> held_out, std::vector<Parameter> parameters);
+
+  const model::Llama& model() const { return model_; }
+  const std::vector<TrainingSequence>& training() const { return training_; }
+  const std::vector<TrainingSequence>& held_out() const { return held_out_; }
+
+ private:
+  const model::Llama& model_;
+  std::vector<TrainingSequence> training_;
+  std::vector<TrainingSequence> held_out_;
+  std::vector<Parameter> parameters_;
+};
+
 }  // namespace offbook::train

@@ -103,56 +103,68 @@ __device__ inline void put_stretch(const Block& b, int layer, Attended& mine) {
   const int quarter = static_cast<int>(threadIdx.x) % 32 / 8;
   const int lane = static_cast<int>(threadIdx.x) % 8;
   __syncthreads();  // the tile was read
+  // Of the four threads that have the same columns each keeps two: six shuffles a head, not
+  // sixteen.
+  const bool is_upper = quarter >= 2;
+  const bool is_odd = quarter % 2 == 1;
 #pragma unroll
   for (int h = 0; h < kGroup; ++h) {
     mine.total[h] += __shfl_xor_sync(0xffffffffu, mine.total[h], 8);
     mine.total[h] += __shfl_xor_sync(0xffffffffu, mine.total[h], 16);
+    float half[4];
 #pragma unroll
-    for (int j = 0; j < 8; ++j) {
-      mine.sums[h][j] += __shfl_xor_sync(0xffffffffu, mine.sums[h][j], 8);
-      mine.sums[h][j] += __shfl_xor_sync(0xffffffffu, mine.sums[h][j], 16);
+    for (int j = 0; j < 4; ++j) {
+      const float given = is_upper ? mine.sums[h][j] : mine.sums[h][4 + j];
+      const float kept = is_upper ? mine.sums[h][4 + j] : mine.sums[h][j];
+      half[j] = kept + __shfl_xor_sync(0xffffffffu, given, 16);
     }
-    if (quarter == h) {
-      auto* const to = reinterpret_cast<float4*>(sums + (warp * kGroup + h) * kDim + lane * 8);
-      to[0] = make_float4(mine.sums[h][0], mine.sums[h][1], mine.sums[h][2], mine.sums[h][3]);
-      to[1] = make_float4(mine.sums[h][4], mine.sums[h][5], mine.sums[h][6], mine.sums[h][7]);
-      if (lane == 0) {
-        peaks[warp * kGroup + h] = make_float2(mine.most[h], mine.total[h]);
-      }
+    float pair[2];
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      const float given = is_odd ? half[j] : half[2 + j];
+      const float kept = is_odd ? half[2 + j] : half[j];
+      pair[j] = kept + __shfl_xor_sync(0xffffffffu, given, 8);
+    }
+    const int column = lane * 8 + (is_upper ? 4 : 0) + (is_odd ? 2 : 0);
+    *reinterpret_cast<float2*>(sums + (warp * kGroup + h) * kDim + column) =
+        make_float2(pair[0], pair[1]);
+    if (threadIdx.x % 32 == 0) {
+      peaks[warp * kGroup + h] = make_float2(mine.most[h], mine.total[h]);
     }
   }
   __syncthreads();
-  Words& words = b.words(layer);
-  const uint32_t turn = b.turn + layer;
-  if (threadIdx.x >= kTriples) {
+  constexpr int kColumns = kGroup * kDim;
+  if (threadIdx.x >= kColumns) {
     return;
   }
-  float joined[3];
+  Words& words = b.words(layer);
+  const uint32_t turn = b.turn + layer;
+  const int h = static_cast<int>(threadIdx.x) / kDim;
+  const int column = static_cast<int>(threadIdx.x) % kDim;
+  float peak = -INFINITY;
 #pragma unroll
-  for (int i = 0; i < 3; ++i) {
-    const int h = (static_cast<int>(threadIdx.x) * 3 + i) / kDim;
-    const int column = (static_cast<int>(threadIdx.x) * 3 + i) % kDim;
-    float peak = -INFINITY;
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) {
-      peak = fmaxf(peak, peaks[w * kGroup + h].x);
-    }
-    float sum = 0;
-    float total = 0;
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) {
-      const float2 other = peaks[w * kGroup + h];
-      const float scale = other.x == -INFINITY ? 0.0f : power_of_two(other.x - peak);
-      sum = fmaf(sums[(w * kGroup + h) * kDim + column], scale, sum);
-      total = fmaf(other.y, scale, total);
-    }
-    joined[i] = sum;
-    if (column == 0) {
-      put_triple(words.peaks + blockIdx.x * kGroup + h, peak, total, 0, turn);
-    }
+  for (int w = 0; w < kWarps; ++w) {
+    peak = fmaxf(peak, peaks[w * kGroup + h].x);
   }
-  put_triple(words.partial + blockIdx.x * kTriples + threadIdx.x, joined[0], joined[1], joined[2],
-             turn);
+  float sum = 0;
+  float total = 0;
+#pragma unroll
+  for (int w = 0; w < kWarps; ++w) {
+    const float2 other = peaks[w * kGroup + h];
+    const float scale = other.x == -INFINITY ? 0.0f : power_of_two(other.x - peak);
+    sum = fmaf(sums[(w * kGroup + h) * kDim + column], scale, sum);
+    total = fmaf(other.y, scale, total);
+  }
+  if (column == 0) {
+    put_triple(words.peaks + blockIdx.x * kGroup + h, peak, total, 0, turn);
+  }
+  b.parts[threadIdx.x] = sum;
+  asm volatile("bar.sync 1, %0;" ::"n"(kColumns) : "memory");
+  if (threadIdx.x < kTriples) {
+    const float* const joined = b.parts + threadIdx.x * 3;
+    put_triple(words.partial + blockIdx.x * kTriples + threadIdx.x, joined[0], joined[1], joined[2],
+               turn);
+  }
 }
 
 __device__ inline void attend(const Block& b, int layer) {

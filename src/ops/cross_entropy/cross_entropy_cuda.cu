@@ -193,7 +193,7 @@ bool forward_in_registers(const ExecutionContext& ctx, const LinearCrossEntropyA
   return true;
 }
 
-constexpr int64_t kGradientBytes = int64_t{1} << 30;  // of gradients of logits at a time
+constexpr int64_t kGradientBytes = int64_t{512} << 20;  // of gradients of logits at a time
 
 // Two whole products a chunk of rows, over the whole vocabulary.
 bool backward_in_registers(const ExecutionContext& ctx, const LinearCrossEntropyBackwardArgs& b) {

@@ -80,6 +80,13 @@ void run_training(CudaBench& bench);
 // All layers over many tokens: prefill, and the forward pass of a compressor.
 void run_passes(CudaBench& bench);
 
+inline double bytes_of(const Tensor& t) {
+  return static_cast<double>(t.bytes());
+}
+inline std::string short_name(Dtype dtype) {
+  return std::string(dtype_info(dtype).name);
+}
+
 // The shapes of the models.
 struct Heads {
   const char* model;

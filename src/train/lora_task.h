@@ -13,6 +13,9 @@ struct LoraTaskOptions {
   Dtype activations = Dtype::f32;
   // With per_layer: as many layers as fit in here keep their activations instead of running twice.
   int64_t kept_bytes = int64_t{1} << 30;
+  // On a CPU a micro-batch is cut into passes whose layers all fit in there, where such a pass has
+  // at least so many rows: fewer do not pay for reading the weights once more.
+  int64_t fewest_rows = 128;
 };
 
 // Trains `adapter`'s factors in place on a frozen base whose matrices are plain numbers
@@ -31,6 +34,7 @@ class LoraTask final : public SequenceTask {
 
  private:
   SequencePass pass_of(int64_t rows) const;
+  int64_t rows_that_keep_all(const Graph& g) const;
 
   const model::LoraAdapter& adapter_;
   LoraTaskOptions options_;

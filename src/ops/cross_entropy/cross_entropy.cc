@@ -25,6 +25,10 @@ void check_forward(const char* op, const LinearCrossEntropyArgs& a) {
              InvalidArgument, "{}: head is a float or quantised [vocab, {}], not {}", op,
              a.hidden.dim(1), to_string(a.head));
   check_vector(op, "targets", a.targets, Dtype::i32, a.hidden.dim(0));
+  OB_REQUIRE(!a.gradient.defined() ||
+                 (is_row_matrix(a.gradient) && a.gradient.shape() == a.hidden.shape()),
+             InvalidArgument, "{}: gradient is f32 or bf16 {}, not {}", op,
+             to_string(a.hidden.shape()), to_string(a.gradient));
 }
 
 }  // namespace
@@ -35,6 +39,8 @@ void linear_cross_entropy(const ExecutionContext& ctx, const LinearCrossEntropyA
   if (a.lse.defined()) {
     check_vector("linear_cross_entropy", "lse", a.lse, Dtype::f32, a.hidden.dim(0));
   }
+  OB_REQUIRE(!a.gradient.defined() || ctx.device() == Device::cpu, Unsupported,
+             "linear_cross_entropy: losses and gradients in one walk are made on the CPU only");
   pick(&OpTable::linear_cross_entropy, ctx, "linear_cross_entropy")(ctx, a);
 }
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
 
 #include "src/ops/cross_entropy/targets.h"
 #include "src/ops/dequantize/decode.h"
@@ -17,6 +18,8 @@
 // Rows come in chunks, the vocabulary in tiles, in order: a tile of the head is decoded once for a
 // chunk, then every block of rows multiplies it. Blocks are independent of each other, so results
 // do not depend on the number of threads. docs/derivations/cross_entropy.md.
+//
+// long because three walks share the tiles: losses, gradients, and both at once.
 namespace offbook::ops::OB_ISA {
 namespace {
 
@@ -169,6 +172,22 @@ void gradient_row(const float* logits, float lse, float d_loss, int64_t words, D
   });
 }
 
+// d[row, word] of a block in the type of factors, times the tile of the head, summed over tiles.
+void add_to_input(const Chunks& chunks, int64_t rows, const std::byte* d, float* to, int64_t step,
+                  bool is_added) {
+  gemm({.m = rows,
+        .n = chunks.dim(),
+        .k = chunks.words(),
+        .in = chunks.type(),
+        .a = d,
+        .lda = chunks.most_vocab(),
+        .b = chunks.head().data,
+        .ldb = chunks.head().ld,
+        .c = to,
+        .ldc = step,
+        .is_accumulated = is_added});
+}
+
 class Backward {
  public:
   Backward(const ExecutionContext& ctx, const LinearCrossEntropyBackwardArgs& args, Chunks& chunks)
@@ -241,17 +260,10 @@ class Backward {
   void input_gradient(int64_t row, int64_t rows, bool is_first) const {
     const bool in_scratch = sums_.defined();
     const Tensor& to = in_scratch ? sums_ : args_.d_hidden;
-    gemm({.m = rows,
-          .n = chunks_.dim(),
-          .k = chunks_.words(),
-          .in = chunks_.type(),
-          .a = d_logits(row),
-          .lda = chunks_.most_vocab(),
-          .b = chunks_.head().data,
-          .ldb = chunks_.head().ld,
-          .c = to.row_raw(in_scratch ? row : chunks_.first_row() + row),
-          .ldc = to.stride(0),
-          .is_accumulated = !is_first || (!in_scratch && args_.write == Write::accumulate)});
+    float* const first =
+        reinterpret_cast<float*>(to.row_raw(in_scratch ? row : chunks_.first_row() + row));
+    add_to_input(chunks_, rows, d_logits(row), first, to.stride(0),
+                 !is_first || (!in_scratch && args_.write == Write::accumulate));
   }
 
   void head_gradient() const {
@@ -292,6 +304,163 @@ void write_losses(const LinearCrossEntropyArgs& a, const Softmax* softmax, int64
   }
 }
 
+// Losses and their gradients in one walk, as attention sums values while it learns the largest
+// score (FlashAttention, arXiv 2205.14135): rows of the head are keys and values.
+class Both {
+ public:
+  Both(const ExecutionContext& ctx, const LinearCrossEntropyArgs& args, Chunks& chunks,
+       Softmax* softmax)
+      : args_(args),
+        chunks_(chunks),
+        softmax_(softmax),
+        sums_(ctx.make(Dtype::f32, {chunks.most_rows(), chunks.dim()})) {
+    if (chunks.type() == Dtype::bf16) {
+      weights_ = ctx.make(Dtype::bf16, {chunks.most_rows(), chunks.most_vocab()});
+    }
+  }
+
+  void tile(bool is_first) {
+    chunks_.for_blocks([&](int64_t row, int64_t rows) {
+      for (int64_t r = row; r < row + rows; ++r) {
+        weigh(r, is_first);
+      }
+      add_to_input(chunks_, rows, weights(row), sums(row), chunks_.dim(), !is_first);
+    });
+  }
+
+  // After the last tile of a chunk: (Σ weights · head rows) / their sum, less the target's row.
+  void finish_chunk(const ExecutionContext& ctx) const {
+    constexpr int64_t kRows = 16;
+    ctx.pool->parallel_for(chunks_.rows(), kRows, [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        finish_row(r);
+      }
+    });
+  }
+
+ private:
+  std::byte* weights(int64_t r) const {
+    return weights_.defined() ? weights_.row_raw(r)
+                              : reinterpret_cast<std::byte*>(chunks_.logits(r));
+  }
+  float* sums(int64_t r) const { return sums_.data<float>() + r * chunks_.dim(); }
+  int32_t target(int64_t r) const { return args_.targets.data<int32_t>()[chunks_.first_row() + r]; }
+
+  // Turns a row's logits into e^(logit - highest so far), the target's into 0: it is added at the
+  // end, exactly.
+  void weigh(int64_t r, bool is_first) const {
+    const float* const logits = chunks_.logits(r);
+    Softmax& s = softmax_[r];
+    const int64_t at = target(r) - chunks_.first_word();
+    const bool is_here = target(r) >= 0 && at >= 0 && at < chunks_.words();
+    s.target = is_here ? logits[at] : s.target;
+    const float top = std::max(s.top, highest_of(logits, chunks_.words()));
+    if (!is_first && top > s.top) {
+      const Vec factor = splat(std::exp(s.top - top));
+      s.sum *= std::exp(s.top - top);
+      for_lanes(chunks_.dim(), [&](int64_t i, int n) {
+        store_some(sums(r) + i, load_some(sums(r) + i, n) * factor, n);
+      });
+    }
+    s.top = top;
+    with_activation_type(chunks_.type(), [&](auto* type) {
+      auto* const to = reinterpret_cast<decltype(type)>(weights(r));
+      s.sum += weigh_row(logits, top, chunks_.words(), to);
+      if (is_here) {
+        to[at] = {};
+      }
+    });
+  }
+
+  static float highest_of(const float* logits, int64_t words) {
+    Vec tops = splat(logits[0]);
+    int64_t i = 0;
+    for (; i + Vec::kLanes <= words; i += Vec::kLanes) {
+      tops = max(tops, load(logits + i));
+    }
+    float top = highest(tops);
+    for (; i < words; ++i) {
+      top = std::max(top, logits[i]);
+    }
+    return top;
+  }
+
+  // The sum is of weights before they are rounded.
+  template <typename W>
+  static float weigh_row(const float* logits, float top, int64_t words, W* to) {
+    Vec sums = zero();
+    float rest = 0;
+    for_lanes(words, [&](int64_t i, int n) {
+      const Vec weight = exp(load_some(logits + i, n) - splat(top));
+      store_some(to + i, weight, n);
+      if (n == Vec::kLanes) {
+        sums = sums + weight;
+      } else {
+        float lanes[Vec::kLanes];
+        store(lanes, weight);
+        for (int j = 0; j < n; ++j) {
+          rest += lanes[j];
+        }
+      }
+    });
+    return sum(sums) + rest;
+  }
+
+  void finish_row(int64_t r) const {
+    const int64_t row = chunks_.first_row() + r;
+    const bool has_target = target(r) >= 0;
+    const Softmax& s = softmax_[r];
+    const float inverse = has_target ? 1.0f / s.sum : 0.0f;
+    const float of_target = has_target ? std::exp(s.target - s.top) / s.sum - 1.0f : 0.0f;
+    constexpr int64_t kPiece = 1024;  // whole blocks of any type
+    float head[kPiece];
+    std::fill(std::begin(head), std::end(head), 0.0f);
+    for (int64_t begin = 0; begin < chunks_.dim(); begin += kPiece) {
+      const int64_t width = std::min(kPiece, chunks_.dim() - begin);
+      if (has_target) {
+        const Dtype type = args_.head.dtype();
+        decode(type, args_.head.row_raw(target(r)) + dtype_bytes(type, begin), width, head);
+      }
+      with_activation_type(args_.gradient.dtype(), [&](auto* type) {
+        auto* const to = reinterpret_cast<decltype(type)>(args_.gradient.row_raw(row)) + begin;
+        for_lanes(width, [&](int64_t i, int n) {
+          const Vec sum = load_some(sums(r) + begin + i, n) * splat(inverse);
+          store_some(to + i, fma(load_some(head + i, n), splat(of_target), sum), n);
+        });
+      });
+    }
+  }
+
+  const LinearCrossEntropyArgs& args_;
+  Chunks& chunks_;
+  Softmax* softmax_;
+  Tensor sums_;
+  Tensor weights_;  // where factors are bf16; else they lie over the logits
+};
+
+// d_hidden (+)= d_loss · gradient.
+void scale_gradient(const ExecutionContext& ctx, const LinearCrossEntropyBackwardArgs& a) {
+  constexpr int64_t kRows = 16;
+  with_activation_type(a.forward.gradient.dtype(), [&](auto* from_type) {
+    with_activation_type(a.d_hidden.dtype(), [&](auto* to_type) {
+      ctx.pool->parallel_for(a.d_hidden.dim(0), kRows, [&](int64_t begin, int64_t end) {
+        for (int64_t r = begin; r < end; ++r) {
+          const auto* from = reinterpret_cast<decltype(from_type)>(a.forward.gradient.row_raw(r));
+          auto* const to = reinterpret_cast<decltype(to_type)>(a.d_hidden.row_raw(r));
+          const Vec d_loss = splat(a.d_losses.data<float>()[r]);
+          for_lanes(a.d_hidden.dim(1), [&](int64_t i, int n) {
+            Vec v = load_some(from + i, n) * d_loss;
+            if (a.write == Write::accumulate) {
+              v = v + load_some(to + i, n);
+            }
+            store_some(to + i, v, n);
+          });
+        }
+      });
+    });
+  });
+}
+
 }  // namespace
 
 void linear_cross_entropy(const ExecutionContext& ctx, const LinearCrossEntropyArgs& a) {
@@ -304,12 +473,20 @@ void linear_cross_entropy(const ExecutionContext& ctx, const LinearCrossEntropyA
   const Tensor state =
       ctx.make(Dtype::u8, {chunks.most_rows() * static_cast<int64_t>(sizeof(Softmax))});
   auto* softmax = reinterpret_cast<Softmax*>(state.raw());
+  std::optional<Both> both;
+  if (a.gradient.defined()) {
+    both.emplace(ctx, a, chunks, softmax);
+  }
   for (int64_t chunk = 0; chunk < chunks.chunks(); ++chunk) {
     backend::ArenaScope chunk_scope(*ctx.arena);
     chunks.set_chunk(chunk);
     std::uninitialized_fill_n(softmax, chunks.rows(), Softmax{});
     for (int64_t tile = 0; tile < chunks.tiles(); ++tile) {
       chunks.set_tile(tile);
+      if (both) {
+        both->tile(tile == 0);
+        continue;
+      }
       chunks.for_blocks([&](int64_t row, int64_t rows) {
         for (int64_t r = row; r < row + rows; ++r) {
           extend(softmax[r], chunks.logits(r), chunks.words());
@@ -322,6 +499,9 @@ void linear_cross_entropy(const ExecutionContext& ctx, const LinearCrossEntropyA
       });
     }
     write_losses(a, softmax, chunks.first_row(), chunks.rows());
+    if (both) {
+      both->finish_chunk(ctx);
+    }
   }
 }
 
@@ -330,6 +510,9 @@ void linear_cross_entropy_backward(const ExecutionContext& ctx,
   check_targets(a.forward.targets, a.forward.head.dim(0));
   if (a.forward.hidden.dim(0) == 0) {
     return;
+  }
+  if (a.forward.gradient.defined() && !a.d_head.defined()) {
+    return scale_gradient(ctx, a);
   }
   backend::ArenaScope scope(*ctx.arena);
   Chunks chunks(ctx, a.forward);

@@ -37,6 +37,20 @@ double log_sum_exp(const std::vector<double>& logits) {
   return top + std::log(sum);
 }
 
+// Of a row's loss, by its hidden values.
+std::vector<double> gradient_of(const std::vector<double>& logits, double lse, int32_t target,
+                                const std::vector<float>& head, int64_t dim) {
+  const auto width = static_cast<size_t>(dim);
+  std::vector<double> out(width, 0.0);
+  for (size_t v = 0; v < logits.size() && target >= 0; ++v) {
+    const double d = std::exp(logits[v] - lse) - (static_cast<size_t>(target) == v ? 1 : 0);
+    for (size_t i = 0; i < width; ++i) {
+      out[i] += d * head[v * width + i];
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
 void linear_cross_entropy(const ExecutionContext&, const LinearCrossEntropyArgs& a) {
@@ -49,6 +63,12 @@ void linear_cross_entropy(const ExecutionContext&, const LinearCrossEntropyArgs&
     set(a.losses, target < 0 ? 0.0 : lse - logits[static_cast<size_t>(target)], r);
     if (a.lse.defined()) {
       set(a.lse, lse, r);
+    }
+    if (a.gradient.defined()) {
+      const std::vector<double> gradient = gradient_of(logits, lse, target, head, a.hidden.dim(1));
+      for (int64_t i = 0; i < a.hidden.dim(1); ++i) {
+        set(a.gradient, gradient[static_cast<size_t>(i)], r, i);
+      }
     }
   }
 }

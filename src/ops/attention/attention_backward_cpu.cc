@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "src/backend/cpu/features.h"
 #include "src/ops/attention/checks.h"
 #include "src/ops/attention/problem.h"
 #include "src/ops/registry.h"
@@ -10,6 +11,7 @@
 #include "src/backend/cpu/isa_begin.h"
 //
 #include "src/ops/attention/backward.h"
+#include "src/ops/attention/backward_pairs_cpu.h"
 
 namespace offbook::ops::OB_ISA {
 namespace {
@@ -90,11 +92,12 @@ void add_sums(const ExecutionContext& ctx, const float* from, SumsLayout l, cons
   });
 }
 
-template <typename T>
+// Kernels: Backward or PairedBackward of the type of keys and values.
+template <typename Kernels>
 void backward_as(const ExecutionContext& ctx, const AttentionProblem& p,
                  const AttentionBackwardArgs& a) {
   backend::ArenaScope scope(*ctx.arena);
-  const GradientScratch sizes(p, nullptr);
+  const typename Kernels::Scratch sizes(p, nullptr);
   const SumsLayout l{gradient_sums(p), p.k.dim(0), sizes.wide};
   const SequenceGroups groups = sequence_groups(ctx, p);
   const Tensor scratch = ctx.make(Dtype::f32, {ctx.pool->threads(), sizes.floats});
@@ -110,7 +113,7 @@ void backward_as(const ExecutionContext& ctx, const AttentionProblem& p,
     const int64_t heads = p.heads() / l.sums;
     const GradientSums sums{d_k.data<float>() + sum * l.rows * l.wide,
                             d_v.data<float>() + sum * l.rows * l.wide};
-    Backward<T> backward(p, a, scratch.data<float>() + worker * sizes.floats);
+    Kernels backward(p, a, scratch.data<float>() + worker * sizes.floats);
     const int32_t* const group = groups.group + item / l.sums;
     for (int64_t i = group[0]; i < group[1]; ++i) {
       for (int64_t head = sum * heads; head < (sum + 1) * heads; ++head) {
@@ -127,7 +130,15 @@ void backward_as(const ExecutionContext& ctx, const AttentionProblem& p,
 void attention_backward(const ExecutionContext& ctx, const AttentionBackwardArgs& a) {
   clear_overwritten(ctx, a);
   const AttentionProblem p = problem_of(a.forward);
-  p.k.dtype() == Dtype::f32 ? backward_as<float>(ctx, p, a) : backward_as<Bf16>(ctx, p, a);
+  with_activation_type(p.k.dtype(), [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+#if defined(OB_ISA_AVX512)
+    if (ctx.compute == Compute::bf16 && has_quick_pairs()) {
+      return backward_as<PairedBackward<T>>(ctx, p, a);
+    }
+#endif
+    backward_as<Backward<T>>(ctx, p, a);
+  });
 }
 
 }  // namespace offbook::ops::OB_ISA

@@ -121,17 +121,22 @@ TEST(Attention, MixesTypesOfQueriesAndKeys) {
 TEST(Attention, BackwardEqualsTheReference) {
   for (const Layout& l : layouts()) {
     for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
-      check("attention_backward " + std::string(dtype_info(dtype).name) + " " + l.name,
-            dtype == Dtype::f32 ? testing::f32_tolerance(1000) : testing::bf16_tolerance(),
-            [&](auto& ctx, auto& c) {
-              const AttentionArgs a = args_of(c, l, dtype, {});
-              attention(ctx, a);
-              attention_backward(ctx, {.forward = a,
-                                       .d_out = c.input(dtype, a.q.shape()),
-                                       .d_q = c.inout(Dtype::f32, a.q.shape()),
-                                       .d_k = c.inout(Dtype::f32, a.k.shape()),
-                                       .d_v = c.inout(Dtype::f32, a.v.shape())});
-            });
+      for (const Compute compute : {Compute::f32, Compute::bf16}) {
+        const bool is_exact = dtype == Dtype::f32 && compute == Compute::f32;
+        check("attention_backward " + std::string(dtype_info(dtype).name) + " " + l.name +
+                  (compute == Compute::bf16 ? ", bf16 factors" : ""),
+              is_exact ? testing::f32_tolerance(1000) : testing::bf16_tolerance(),
+              [&](auto& ctx, auto& c) {
+                const AttentionArgs a = args_of(c, l, dtype, {});
+                attention(ctx, a);
+                attention_backward(ctx, {.forward = a,
+                                         .d_out = c.input(dtype, a.q.shape()),
+                                         .d_q = c.inout(Dtype::f32, a.q.shape()),
+                                         .d_k = c.inout(Dtype::f32, a.k.shape()),
+                                         .d_v = c.inout(Dtype::f32, a.v.shape())});
+              },
+              {.compute = compute});
+      }
     }
   }
 }

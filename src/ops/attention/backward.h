@@ -1,33 +1,8 @@
-// Gradient of attention (docs/derivations/attention.md). Include after isa_begin.h.
-//
-// Probabilities are computed again from lse. An item is one head (or one key head with its group)
-// of the sequences that share keys, walked in order into sums of its own, which are added up in
-// order of heads at the end: no result depends on the number of threads.
+// Gradient of attention in floats. Include after isa_begin.h.
 #pragma once
-#include "src/ops/attention/problem.h"
-#include "src/ops/attention/softmax.h"
-#include "src/ops/attention/tiles.h"
+#include "src/ops/attention/gradient_walk.h"
 
 namespace offbook::ops::OB_ISA {
-
-constexpr int64_t kGradientChunk = 128;  // keys
-constexpr int64_t kGradientRows = 96;    // queries
-
-// Parts of one float buffer; with a null base it only counts.
-class Carver {
- public:
-  explicit Carver(float* base) : base_(base) {}
-  float* take(int64_t floats) {
-    const int64_t at = used_;
-    used_ += (floats + 15) / 16 * 16;
-    return base_ == nullptr ? nullptr : base_ + at;
-  }
-  int64_t used() const { return used_; }
-
- private:
-  float* base_;
-  int64_t used_ = 0;
-};
 
 struct GradientScratch {
   GradientScratch(const AttentionProblem& p, float* base)
@@ -60,37 +35,26 @@ struct GradientScratch {
   float *keys, *d_keys, *d_values;     // [kGradientChunk, wide]
 };
 
-// Where an item sums gradients of keys and values: [rows of k, wide] each.
-struct GradientSums {
-  float* d_k;
-  float* d_v;
-};
-
+// T: of keys and values.
 template <typename T>
-class Backward {
- public:
-  Backward(const AttentionProblem& problem, const AttentionBackwardArgs& args, float* scratch)
-      : p_(problem), a_(args), s_(problem, scratch) {}
+class Backward : public GradientWalk<Backward<T>> {
+  using Walk = GradientWalk<Backward<T>>;
+  friend Walk;
+  using Walk::a_;
+  using Walk::head_;
+  using Walk::key_row;
+  using Walk::p_;
+  using Walk::row_of;
+  using Walk::rows;
+  using Walk::seen;
 
-  // Adds the gradients of one head of one sequence: to d_q, and to sums.
-  void run(const KeySequence& sequence, int64_t head, GradientSums sums) {
-    sequence_ = sequence;
-    head_ = head;
-    for (first_ = 0; first_ < sequence.length; first_ += kGradientRows) {
-      end_ = std::min(first_ + kGradientRows, sequence.length);
-      load_rows();
-      const int64_t last_key = p_.end_key(sequence, end_ - 1);
-      for (int64_t c = p_.first_key(sequence, first_) / kGradientChunk * kGradientChunk;
-           c < last_key; c += kGradientChunk) {
-        chunk(c, sums);
-      }
-      store_d_q();
-    }
-  }
+ public:
+  using Scratch = GradientScratch;
+  Backward(const AttentionProblem& problem, const AttentionBackwardArgs& args, float* scratch)
+      : Walk(problem, args), s_(problem, scratch) {}
 
  private:
-  int64_t rows() const { return end_ - first_; }
-  int64_t row_of(int64_t r) const { return sequence_.query_begin + first_ + r; }
+  float* d_q() const { return s_.d_q; }
 
   void load_head(const Tensor& from, int64_t r, float* to) const {
     with_activation_type(from.dtype(), [&](auto* type) {
@@ -100,95 +64,43 @@ class Backward {
   }
 
   void load_rows() {
-    const auto* lse = p_.lse.template data<float>();
     for (int64_t r = 0; r < rows(); ++r) {
       load_head(p_.q, r, s_.q + r * s_.wide);
       load_head(a_.d_out, r, s_.d_out + r * s_.wide);
-      s_.lse[r] = lse[row_of(r) * p_.heads() + head_] * kLog2E;
-      with_activation_type(p_.out.dtype(), [&](auto* type) {
-        const auto* out = head_of<std::remove_pointer_t<decltype(type)>>(p_.out, row_of(r), head_);
-        Vec sums = zero();
-        for_lanes(p_.dim(), [&](int64_t i, int n) {
-          sums = fma(load_some(out + i, n), load(s_.d_out + r * s_.wide + i), sums);
-        });
-        s_.mean[r] = sum(sums);
-      });
+      s_.lse[r] = this->lse_of(r);
+      s_.mean[r] = this->mean_of(r);
     }
     std::fill(s_.d_q, s_.d_q + rows() * s_.wide, 0.0f);
   }
 
-  void store_d_q() const {
-    with_activation_type(a_.d_q.dtype(), [&](auto* type) {
-      for (int64_t r = 0; r < rows(); ++r) {
-        auto* to = head_of<std::remove_pointer_t<decltype(type)>>(a_.d_q, row_of(r), head_);
-        for_lanes(p_.dim(), [&](int64_t i, int n) {
-          store_some(to + i, load_some(to + i, n) + load(s_.d_q + r * s_.wide + i), n);
-        });
-      }
-    });
-  }
-
-  // Keys that rows first … last of the block see, counted from place c.
-  Span seen(int64_t c, int64_t first, int64_t last) const {
-    const int64_t begin = p_.first_key(sequence_, first_ + first) - c;
-    const int64_t end = p_.end_key(sequence_, first_ + last) - c;
-    return {std::clamp<int64_t>(begin, 0, kGradientChunk),
-            std::clamp<int64_t>(end, 0, kGradientChunk)};
-  }
-
-  // Rows of the block that see one of the keys first … last at places from c.
-  Span seers(int64_t c, int64_t first, int64_t last) const {
-    const int64_t before = sequence_.keys - sequence_.length + first_;
-    const int64_t begin = p_.mask == Mask::causal ? c + first - before : 0;
-    const int64_t end = p_.window > 0 ? c + last + p_.window - before : rows();
-    return {std::clamp<int64_t>(begin, 0, rows()), std::clamp<int64_t>(end, 0, rows())};
-  }
-
-  void chunk(int64_t c, GradientSums sums) {
-    const Span keys = seen(c, 0, rows() - 1);
-    if (keys.begin >= keys.end) {
-      return;
-    }
-    int64_t key_rows[kGradientChunk];
-    for (int64_t j = keys.begin; j < keys.end; ++j) {
-      key_rows[j] = sequence_.key_row(c + j);
-    }
-    load_keys(keys, key_rows);
+  void chunk(int64_t c, Span keys, GradientSums sums) {
+    load_keys(keys);
     for (int64_t r = 0; r < rows(); r += kTileRows) {
       const int count = static_cast<int>(std::min<int64_t>(kTileRows, rows() - r));
       with_rows(count, [&](auto n) { row_tile<n>(c, r, keys); });
     }
     for (int64_t j = keys.begin; j < keys.end; j += kTileRows) {
       const int count = static_cast<int>(std::min<int64_t>(kTileRows, keys.end - j));
-      with_rows(count, [&](auto n) { key_tile<n>(j, seers(c, j, j + count - 1)); });
+      with_rows(count, [&](auto n) { key_tile<n>(j, this->seers(c, j, j + count - 1)); });
     }
     for (int64_t j = keys.begin; j < keys.end; ++j) {
-      add_to(sums.d_k + key_rows[j] * s_.wide, s_.d_keys + j * s_.wide);
-      add_to(sums.d_v + key_rows[j] * s_.wide, s_.d_values + j * s_.wide);
+      this->add_row(sums.d_k + key_row(j) * s_.wide, s_.d_keys + j * s_.wide);
+      this->add_row(sums.d_v + key_row(j) * s_.wide, s_.d_values + j * s_.wide);
     }
   }
 
-  void add_to(float* to, const float* what) const {
-    for (int64_t i = 0; i < s_.wide; i += Vec::kLanes) {
-      store(to + i, load(to + i) + load(what + i));
-    }
-  }
-
-  void load_keys(Span keys, const int64_t* key_rows) {
-    const int64_t kv_head = head_ / p_.group();
-    const T* const k = head_of<T>(p_.k, 0, kv_head);
-    const T* const v = head_of<T>(p_.v, 0, kv_head);
-    const auto key = [&](int64_t j) { return k + key_rows[j] * p_.k.stride(0); };
-    const auto value = [&](int64_t j) { return v + key_rows[j] * p_.v.stride(0); };
-    pack_columns<Units::floats>(key, keys.begin, keys.end, p_.dim(), s_.key_columns,
-                                kGradientChunk);
-    pack_columns<Units::floats>(value, keys.begin, keys.end, p_.dim(), s_.value_columns,
-                                kGradientChunk);
-    for (int64_t j = keys.begin; j < keys.end; ++j) {
-      for_lanes(p_.dim(), [&](int64_t i, int n) {
-        store(s_.keys + j * s_.wide + i, load_some(key(j) + i, n));
-      });
-    }
+  void load_keys(Span keys) {
+    this->template with_keys_and_values<T>([&](const auto& key, const auto& value) {
+      pack_columns<Units::floats>(key, keys.begin, keys.end, p_.dim(), s_.key_columns,
+                                  kGradientChunk);
+      pack_columns<Units::floats>(value, keys.begin, keys.end, p_.dim(), s_.value_columns,
+                                  kGradientChunk);
+      for (int64_t j = keys.begin; j < keys.end; ++j) {
+        for_lanes(p_.dim(), [&](int64_t i, int n) {
+          store(s_.keys + j * s_.wide + i, load_some(key(j) + i, n));
+        });
+      }
+    });
   }
 
   // Weights and their gradients of R rows, and what they add to d_q.
@@ -262,13 +174,7 @@ class Backward {
     add(s_.d_scores, s_.q, s_.d_keys);
   }
 
-  const AttentionProblem& p_;
-  const AttentionBackwardArgs& a_;
   GradientScratch s_;
-  KeySequence sequence_;
-  int64_t head_ = 0;
-  int64_t first_ = 0;
-  int64_t end_ = 0;
 };
 
 }  // namespace offbook::ops::OB_ISA

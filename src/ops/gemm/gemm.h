@@ -1,6 +1,6 @@
-// One-thread matrix product for the instruction set of a backend: oneDNN where it is built in and
-// the set is AVX-512, else our own blocked kernel (always for AVX2, and for f32 factors with a bf16
-// result).
+// One-thread matrix product for the instruction set of a backend. AVX-512: many rows of bf16 by our
+// own kernel where the CPU is quick at it (pairs_cpu.h), the rest by oneDNN where it is built in.
+// Else our own blocked kernel (always for AVX2, and for f32 factors with a bf16 result).
 #pragma once
 #include "src/backend/cpu/gemm.h"
 

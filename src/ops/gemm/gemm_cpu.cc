@@ -1,9 +1,13 @@
+#include <algorithm>
+
+#include "src/backend/cpu/features.h"
 #include "src/ops/dispatch.h"
 #include "src/ops/gemm/gemm.h"
 
 // Plain x86-64 above, vectors below; the comments keep clang-format from sorting across.
 #include "src/backend/cpu/isa_begin.h"
 //
+#include "src/ops/gemm/pairs_cpu.h"
 #include "src/ops/simd.h"
 #include "src/ops/transpose_cpu.h"
 
@@ -142,6 +146,10 @@ void gemm_blocked(const GemmArgs& g) noexcept {
 
 void gemm(const GemmArgs& g) {
 #if defined(OB_ISA_AVX512)
+  if (goes_by_pairs(g)) {
+    g.out == Dtype::f32 ? multiply_by_pairs<float>(g) : multiply_by_pairs<Bf16>(g);
+    return;
+  }
   const bool is_narrowing =
       g.in == Dtype::f32 && g.out == Dtype::bf16;  // which oneDNN does not have
   if (backend::has_onednn() && !is_narrowing) {

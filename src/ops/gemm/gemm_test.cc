@@ -56,7 +56,8 @@ double error(void (*gemm)(const GemmArgs&), GemmArgs g) {
 }
 
 void check_all(const std::string& name, void (*gemm)(const GemmArgs&)) {
-  for (const Sizes& s : {Sizes{1, 1, 1}, Sizes{13, 33, 19}, Sizes{100, 70, 261}}) {
+  for (const Sizes& s : {Sizes{1, 1, 1}, Sizes{13, 33, 19}, Sizes{100, 70, 261}, Sizes{61, 119, 40},
+                         Sizes{50, 96, 1600}, Sizes{48, 200, 64}}) {
     for (int flags = 0; flags < 32; ++flags) {
       const GemmArgs g{.m = s.m,
                        .n = s.n,

@@ -19,9 +19,9 @@
 namespace offbook::model {
 namespace {
 
-// Word pieces of one pass at most: 4,096 × 1,536 floats of the feed-forward layer are 24 MiB. A GPU
-// needs more rows to fill it.
-constexpr int64_t kPassTokens = 4096;
+// Word pieces of one pass at most: 1,024 × 1,536 floats of the feed-forward layer are 6 MiB, which
+// a CPU's last cache keeps. A GPU needs more rows to fill it.
+constexpr int64_t kPassTokens = 1024;
 constexpr int64_t kGpuPassTokens = 65'536;
 
 struct Tokens {
@@ -35,8 +35,8 @@ struct PackedBertLayer {
   Tensor qkv_bias;
 };
 
-// Whether products take packed weights: not where the file's own are as good (AMX, the reference) or
-// products must be exact.
+// Whether products take packed weights: not where the file's own are as good (AMX, the reference)
+// or products must be exact.
 bool takes_packed(const backend::ExecutionContext& ctx, const BertWeights& weights) {
   const bool is_vectorised =
       ctx.backend == backend::Backend::cpu_avx2 || ctx.backend == backend::Backend::cpu_avx512;
@@ -67,8 +67,7 @@ std::vector<PackedBertLayer> assemble(const BertWeights& weights, const Make& ma
 
 std::vector<PackedBertLayer> pack(const backend::ExecutionContext& ctx,
                                   const BertWeights& weights) {
-  return assemble(weights,
-                  [&](std::span<const Tensor> m) { return ops::pack_rows(*ctx.pool, m); });
+  return assemble(weights, [&](std::span<const Tensor> m) { return ops::pack_rows(*ctx.pool, m); });
 }
 
 std::vector<PackedBertLayer> load_packed(FileSystem& fs, const std::filesystem::path& path,
@@ -151,7 +150,8 @@ struct SentenceEncoder::Impl {
     return out;
   }
 
-  Tensor norm(const Tensor& x, const Tensor& residual, const Tensor& weight, const Tensor& bias) const {
+  Tensor norm(const Tensor& x, const Tensor& residual, const Tensor& weight,
+              const Tensor& bias) const {
     const Tensor out = ctx.make(Dtype::f32, x.shape());
     norm_to(x, residual, weight, bias, out);
     return out;
@@ -178,14 +178,16 @@ struct SentenceEncoder::Impl {
     const auto n = static_cast<int64_t>(ids.size());
     const Tensor words = rows_of(weights.word_embedding, make_ints(ctx, ids, {n}));
     const Tensor places = rows_of(weights.position_embedding, make_ints(ctx, positions, {n}));
-    const Tensor types = rows_of(weights.type_embedding, make_ints(ctx, std::vector<int32_t>(ids.size(), 0), {n}));
+    const Tensor types =
+        rows_of(weights.type_embedding, make_ints(ctx, std::vector<int32_t>(ids.size(), 0), {n}));
     ops::add(ctx, {.a = words, .b = places, .out = words});
     return norm(words, types, weights.embedding_norm, weights.embedding_norm_bias);
   }
 
-  Tensor product(const Tensor& x, const ops::PackedMatrix& weight, const Tensor& bias) const {
+  Tensor product(const Tensor& x, const ops::PackedMatrix& weight, const Tensor& bias,
+                 ops::PackedEnd end = ops::PackedEnd::plain) const {
     const Tensor out = ctx.make(Dtype::f32, {x.dim(0), weight.rows});
-    ops::packed_linear(ctx, {.x = x, .matrix = &weight, .bias = bias, .out = out});
+    ops::packed_linear(ctx, {.x = x, .matrix = &weight, .bias = bias, .end = end, .out = out});
     return out;
   }
 
@@ -228,9 +230,12 @@ struct SentenceEncoder::Impl {
     const Tensor o =
         is_packed ? product(attended, packed[index].o, w.o_bias) : linear(attended, w.o, w.o_bias);
     const Tensor middle = norm(o, x, w.attn_norm, w.attn_norm_bias);
-    const Tensor inner =
-        is_packed ? product(middle, packed[index].up, w.up_bias) : linear(middle, w.up, w.up_bias);
-    ops::gelu(ctx, {.x = inner, .out = inner});
+    const Tensor inner = is_packed
+                             ? product(middle, packed[index].up, w.up_bias, ops::PackedEnd::gelu)
+                             : linear(middle, w.up, w.up_bias);
+    if (!is_packed) {
+      ops::gelu(ctx, {.x = inner, .out = inner});
+    }
     const Tensor down = is_packed ? product(inner, packed[index].down, w.down_bias)
                                   : linear(inner, w.down, w.down_bias);
     norm_to(down, middle, w.ffn_norm, w.ffn_norm_bias, out);
@@ -264,7 +269,10 @@ struct SentenceEncoder::Impl {
       x = results[i % 2];
     }
     const Tensor vectors = ctx.make(Dtype::f32, {texts, config.hidden});
-    ops::segment_mean(ctx, {.x = x, .offsets = make_ints(ctx, offsets, {texts + 1}), .l2_normalise = true, .out = vectors});
+    ops::segment_mean(ctx, {.x = x,
+                            .offsets = make_ints(ctx, offsets, {texts + 1}),
+                            .l2_normalise = true,
+                            .out = vectors});
     const Tensor here = on_host(ctx, vectors);
     for (int64_t i = 0; i < texts; ++i) {
       std::copy_n(here.data<float>() + i * config.hidden, config.hidden,
@@ -284,8 +292,8 @@ SentenceEncoder::SentenceEncoder(FileSystem& fs, const std::filesystem::path& di
                                  const std::optional<std::filesystem::path>& cache)
     : impl_(std::make_unique<Impl>(where)) {
   impl_->config = read_encoder_config(fs, directory);
-  OB_REQUIRE(impl_->config.is_normalized, Unsupported, "{}: only encoders whose vectors have length 1 are supported",
-             directory.string());
+  OB_REQUIRE(impl_->config.is_normalized, Unsupported,
+             "{}: only encoders whose vectors have length 1 are supported", directory.string());
   impl_->weights = load_bert_weights(*SafetensorsModel::open(fs, directory), impl_->config);
   impl_->move_weights();
   impl_->tokenizer = text::load_tokenizer(fs, directory).tokenizer;
@@ -298,18 +306,26 @@ SentenceEncoder::SentenceEncoder(FileSystem& fs, const std::filesystem::path& di
 
 SentenceEncoder::~SentenceEncoder() = default;
 
-int64_t SentenceEncoder::dim() const { return impl_->config.hidden; }
-int32_t SentenceEncoder::window() const { return static_cast<int32_t>(impl_->config.max_tokens); }
-const text::Tokenizer& SentenceEncoder::tokenizer() const { return *impl_->tokenizer; }
+int64_t SentenceEncoder::dim() const {
+  return impl_->config.hidden;
+}
+int32_t SentenceEncoder::window() const {
+  return static_cast<int32_t>(impl_->config.max_tokens);
+}
+const text::Tokenizer& SentenceEncoder::tokenizer() const {
+  return *impl_->tokenizer;
+}
 
 Tensor SentenceEncoder::encode(std::span<const std::string_view> texts) {
   std::vector<Tokens> all(texts.size());
   for (size_t i = 0; i < texts.size(); ++i) {
     all[i] = {impl_->tokenizer->encode(texts[i]).ids, i};
     OB_REQUIRE(static_cast<int32_t>(all[i].ids.size()) <= window(), InvalidArgument,
-               "a text of {} word pieces is longer than the encoder's window of {}", all[i].ids.size(), window());
+               "a text of {} word pieces is longer than the encoder's window of {}",
+               all[i].ids.size(), window());
   }
-  std::stable_sort(all.begin(), all.end(), [](const Tokens& a, const Tokens& b) { return a.ids.size() < b.ids.size(); });
+  std::stable_sort(all.begin(), all.end(),
+                   [](const Tokens& a, const Tokens& b) { return a.ids.size() < b.ids.size(); });
   const Tensor out = Tensor::empty(Dtype::f32, {static_cast<int64_t>(texts.size()), dim()});
   for (size_t begin = 0; begin < all.size();) {
     size_t end = begin;

@@ -2,28 +2,16 @@
 #include "src/ops/kernel_types.h"
 #include "src/ops/registry.h"
 
+// Plain x86-64 above, vectors below; the comments keep clang-format from sorting across.
 #include "src/backend/cpu/isa_begin.h"
 //
+#include "src/ops/gelu/gelu_of_cpu.h"
 #include "src/ops/simd.h"
 
 namespace offbook::ops::OB_ISA {
 namespace {
 
 constexpr int64_t kElemsPerTask = 16384;
-
-// x · Φ(x) by Abramowitz and Stegun 7.1.26: the error of erf is below 1.5e-7.
-Vec gelu_of(Vec x) {
-  const Vec z = abs(x) * splat(0.70710678f);
-  const Vec t = splat(1.0f) / fma(z, splat(0.3275911f), splat(1.0f));
-  Vec p = splat(1.061405429f);
-  p = fma(p, t, splat(-1.453152027f));
-  p = fma(p, t, splat(1.421413741f));
-  p = fma(p, t, splat(-0.284496736f));
-  p = fma(p, t, splat(0.254829592f));
-  const Vec tail = p * t * exp(zero() - z * z);  // erfc(z)
-  // For x ≥ 0: x (1 − tail/2); for x < 0: x tail/2. Both are max(x, 0) − |x| tail/2.
-  return max(x, zero()) - abs(x) * tail * splat(0.5f);
-}
 
 }  // namespace
 

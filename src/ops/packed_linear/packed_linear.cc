@@ -45,6 +45,8 @@ void packed_linear(const ExecutionContext& ctx, const PackedLinearArgs& a) {
                 !is_gated || (w.parts.size() == 1 && w.rows % (2 * kPanelRows) == 0 &&
                               !a.bias.defined() && a.write == Write::overwrite),
                 "SwiGLU takes one alternating matrix without bias, and overwrites");
+  OB_OP_REQUIRE("packed_linear", a.end != PackedEnd::gelu || a.write == Write::overwrite,
+                "GELU overwrites");
   check("x", a.x, a.x.dim(0), w.cols);
   check("out", a.out, a.x.dim(0), is_gated ? w.rows / 2 : w.rows);
   check_vector("norm", a.norm, w.cols);

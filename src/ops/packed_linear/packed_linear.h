@@ -1,5 +1,5 @@
 // Matrix products with quantised weights that were laid out for this CPU, and what stands around
-// them in a decoder layer: the norm before, SwiGLU or the residual sum behind.
+// them in a decoder layer: the norm before, SwiGLU, GELU or the residual sum behind.
 #pragma once
 #include "src/ops/op.h"
 #include "src/ops/packed_linear/packed_matrix.h"
@@ -13,6 +13,7 @@ inline constexpr int64_t kFewRows = 8;
 enum class PackedEnd : uint8_t {
   plain,
   swiglu,  // the matrix alternates 16 rows of gate and 16 of up: silu(gate) · up overwrites out
+  gelu,    // x · Φ(x) of the products with their bias overwrites out
 };
 
 struct PackedLinearArgs {

@@ -53,6 +53,9 @@ void write(const PackedLinearArgs& a, int64_t row, int64_t panel, const float* p
     if (a.bias.defined()) {
       v = v + load(a.bias.data<float>() + panel * kPanelRows + i);
     }
+    if (a.end == PackedEnd::gelu) {
+      v = gelu_of(v);
+    }
     if (a.write == Write::accumulate) {
       v = v + load(to + i);
     }
@@ -232,13 +235,12 @@ void multiply_few(const ExecutionContext& ctx, const PackedLinearArgs& a) {
   });
 }
 
-// The panels of a run as factors: in place where they are, with a whole tile of panels behind the
-// last.
+// The panels of a run as factors: in place where they are.
 const Factor* run_factors(const Run& run, int64_t cols, std::byte* scratch) {
-  const int64_t panels = run.end - run.begin;
-  if (run.part->form.is_plain && std::is_same_v<Factor, Bf16> && panels % kTilePanels == 0) {
+  if (run.part->form.is_plain && std::is_same_v<Factor, Bf16>) {
     return reinterpret_cast<const Factor*>(run.part->panels.row_raw(run.begin));
   }
+  const int64_t panels = run.end - run.begin;
   auto* to = reinterpret_cast<Factor*>(scratch);
   with_form(run.part->form, [&](auto form) {
     using F = decltype(form);
@@ -259,41 +261,56 @@ struct RowSpan {
   int64_t end;
 };
 
-// Multiplies the panels of a run with some rows: a row's products with a pair of panels are
-// finished while they are in registers.
+// Multiplies a block of rows with the first of `panels` panels and gives how many it took.
+template <Finish kFinish>
+int64_t multiply_panels(int64_t rows, const Factor* x, const Factor* factors, int64_t panels,
+                        int64_t cols, TileEnd end, [[maybe_unused]] float* gates) {
+#if defined(OB_ISA_AVX512)
+  if (panels >= 4) {
+    multiply_rows<kFinish, 4>(rows, x, cols, factors, cols, end);
+    return 4;
+  }
+  if (panels >= 2) {
+    multiply_rows<kFinish, 2>(rows, x, cols, factors, cols, end);
+    return 2;
+  }
+  constexpr Finish kAlone = kFinish == Finish::swiglu ? Finish::overwrite : kFinish;
+  multiply_rows<kAlone, 1>(rows, x, cols, factors, cols, end);  // gates never stand alone
+  return 1;
+#else
+  if constexpr (kFinish == Finish::swiglu) {  // a gate panel waits for its neighbour
+    OB_CHECK(panels >= 2);
+    multiply_rows<Finish::overwrite, 2>(rows, x, cols, factors, cols,
+                                        {gates, kPanelRows, nullptr, nullptr});
+    end.gates = gates;
+    multiply_rows<kFinish, 2>(rows, x, cols, factors + cols * kPanelRows, cols, end);
+    return 2;
+  }
+  multiply_rows<kFinish, 2>(rows, x, cols, factors, cols, end);
+  return 1;
+#endif
+}
+
+// Multiplies the panels of a run with some rows: a row's products are finished while they are in
+// registers.
 template <Finish kFinish>
 void multiply_run(const PackedLinearArgs& a, const Tensor& x, const Run& run, RowSpan all,
                   std::byte* scratch) {
-  constexpr bool kIsGated = kFinish == Finish::swiglu;
-  constexpr bool kHasGates = kIsGated && kTilePanels == 1;  // a gate panel waits for its neighbour
   const int64_t cols = a.matrix->cols;
-  const Factor* panels = run_factors(run, cols, scratch);
-  const auto* factors = reinterpret_cast<const Factor*>(x.raw());
+  const Factor* factors = run_factors(run, cols, scratch);
   auto* const out = reinterpret_cast<float*>(a.out.raw());
   const int64_t step = a.out.stride(0);
   const float* const bias = a.bias.defined() ? a.bias.data<float>() : nullptr;
-  alignas(64) float some[kTileRows * kTilePanels * kPanelRows];
-  for (int64_t row = all.begin; row < all.end; row += kTileRows) {
-    const int64_t rows = std::min<int64_t>(kTileRows, all.end - row);
-    const Factor* const from = factors + row * cols;
-    for (int64_t p = run.begin; p < run.end; p += kTilePanels) {
-      const Factor* const here = panels + (p - run.begin) * cols * kPanelRows;
-      const int64_t column = (run.first + p - run.begin) * kPanelRows / (kIsGated ? 2 : 1);
-      TileEnd end{out + row * step + column, step, bias == nullptr ? nullptr : bias + column, some};
-      if (kHasGates && p % 2 == 0) {
-        multiply_rows<Finish::overwrite>(rows, from, cols, here, cols,
-                                         {some, kPanelRows, nullptr, nullptr});
-      } else if (p + kTilePanels <= run.end) {
-        end.to -= kHasGates ? kPanelRows / 2 : 0;
-        multiply_rows<kFinish>(rows, from, cols, here, cols, end);
-      } else {  // one panel of two: the other's products are of nothing
-        multiply_rows<Finish::overwrite>(rows, from, cols, here, cols,
-                                         {some, kTilePanels * kPanelRows, nullptr, nullptr});
-        for (int64_t r = 0; r < rows; ++r) {
-          write(a, row + r, run.first + p - run.begin, some + r * kTilePanels * kPanelRows,
-                nullptr);
-        }
-      }
+  alignas(64) float gates[kRowBlock * kPanelRows];
+  for (int64_t row = all.begin; row < all.end; row += kRowBlock) {
+    const int64_t rows = std::min<int64_t>(kRowBlock, all.end - row);
+    const Factor* const from = reinterpret_cast<const Factor*>(x.raw()) + row * cols;
+    for (int64_t p = 0; p < run.end - run.begin;) {
+      const int64_t column = (run.first + p) * kPanelRows / (kFinish == Finish::swiglu ? 2 : 1);
+      p += multiply_panels<kFinish>(
+          rows, from, factors + p * cols * kPanelRows, run.end - run.begin - p, cols,
+          {out + row * step + column, step, bias == nullptr ? nullptr : bias + column, nullptr},
+          gates);
     }
   }
 }
@@ -303,17 +320,19 @@ void multiply_many(const ExecutionContext& ctx, const PackedLinearArgs& a) {
   const Tensor x = factor_rows(ctx, a);
   // Every block of rows decodes the panels again (4% of its time with 256 rows, Zen 4): rows are
   // cut only where panels are too few for the threads.
-  constexpr int64_t kBlockRows = 8 * kTileRows;
+  constexpr int64_t kBlockRows = 8 * kRowBlock;
   const int64_t n = x.dim(0);
   const int64_t runs = count_runs(ctx, *a.matrix, kPanelsPerTask);
   const int64_t wanted = std::min((4 * ctx.pool->threads() - 1) / runs + 1, n / kBlockRows);
-  const int64_t block_rows = (n / std::max<int64_t>(1, wanted) + kTileRows) / kTileRows * kTileRows;
+  const int64_t block_rows = (n / std::max<int64_t>(1, wanted) + kRowBlock) / kRowBlock * kRowBlock;
   const int64_t blocks = (n + block_rows - 1) / block_rows;
   for_runs(ctx, *a.matrix, kPanelsPerTask, blocks, kPanelsPerTask * decoded_bytes(a.matrix->cols),
            [&](const Run& run, int64_t block, std::byte* scratch) {
              const RowSpan rows{block * block_rows, std::min((block + 1) * block_rows, n)};
              if (a.end == PackedEnd::swiglu) {
                multiply_run<Finish::swiglu>(a, x, run, rows, scratch);
+             } else if (a.end == PackedEnd::gelu) {
+               multiply_run<Finish::gelu>(a, x, run, rows, scratch);
              } else if (a.write == Write::accumulate) {
                multiply_run<Finish::accumulate>(a, x, run, rows, scratch);
              } else {

@@ -97,6 +97,9 @@ void packed_linear(const ExecutionContext&, const PackedLinearArgs& a) {
       } else {
         v = dot(o);
       }
+      if (a.end == PackedEnd::gelu) {
+        v *= 0.5 * std::erfc(-v * std::sqrt(0.5));
+      }
       out[o] = static_cast<float>(a.write == Write::accumulate ? out[o] + v : v);
     }
   }

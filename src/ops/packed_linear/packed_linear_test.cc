@@ -28,7 +28,7 @@ struct Sizes {
 };
 
 // Two matrices on top of each other with a norm in front and a bias, then a residual sum, then
-// SwiGLU.
+// SwiGLU, then GELU.
 void run(ExecutionContext& ctx, Case& c, Dtype type, const Sizes& s) {
   const Tensor x = c.input(Dtype::f32, {s.n, s.in}, {.strided = true});
   const Tensor a = c.input(type, {s.out, s.in}, {.scale = 0.05f, .misaligned = true});
@@ -49,6 +49,11 @@ void run(ExecutionContext& ctx, Case& c, Dtype type, const Sizes& s) {
                       .matrix = &gated,
                       .end = PackedEnd::swiglu,
                       .out = c.output(Dtype::f32, {s.n, s.out}, {.strided = true})});
+  packed_linear(ctx, {.x = x,
+                      .matrix = &one,
+                      .bias = c.input(Dtype::f32, {s.out}),
+                      .end = PackedEnd::gelu,
+                      .out = c.output(Dtype::f32, {s.n, s.out})});
 }
 
 TEST(PackedLinear, EqualsTheReference) {

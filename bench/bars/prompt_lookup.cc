@@ -74,6 +74,8 @@ class Comparison {
     passes_ += static_cast<size_t>(is_first ? a.second.passes : b.second.passes);
   }
 
+  size_t prompts() const { return prompts_; }
+
   bool holds(const char* what, double bar) const {
     const double ratio = without_ / with_;
     std::printf(
@@ -124,13 +126,19 @@ int run(const bars::Options& options) {
   model::Decoder decoder = model.make_decoder(pool, 4096);
   Comparison copying(model, decoder, options.sabotage);
   Comparison other(model, decoder, options.sabotage);
-  for (const Question& q : questions(options.quick ? kQuick : kPrompts)) {
+  const std::vector<Question> all = questions(options.quick ? kQuick : kPrompts);
+  for (const Question& q : all) {
     copying.add(
         fmt::format("{}\n\nCopy the sentence of this text that answers the question, word for "
                     "word.\nQuestion: {}",
                     q.paragraph, q.question));
     other.add(fmt::format("Write a short story for children about this, in your own words: {}",
                           q.question));
+    if (copying.prompts() % 50 == 0 && copying.prompts() < all.size()) {
+      copying.holds("so far, word for word", kCopying);
+      other.holds("so far, other prompts", kOther);
+      std::fflush(stdout);
+    }
   }
   const bool copies = copying.holds("word for word", kCopying);
   const bool harms_nothing = other.holds("other prompts", kOther);

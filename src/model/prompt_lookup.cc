@@ -5,7 +5,12 @@
 namespace offbook::model {
 namespace {
 
-constexpr size_t kMatch = 3;  // tokens that must stand in the text before
+// Tokens that must stand in the text before; of so few only a short draft is worth its rows, of
+// kSure a long one.
+constexpr ptrdiff_t kMatch = 2;
+constexpr ptrdiff_t kSure = 3;
+constexpr int kUnsure = 3;          // guesses behind a shorter match
+constexpr ptrdiff_t kLongest = 16;  // where longer matches no longer differ
 // Of a step with one row, for every further row: docs/results/cpu.md, decode with 8 rows.
 constexpr double kRowCost = 0.15;
 // Steps that guessing may lose before it stops: some to begin with, and a share of the answer.
@@ -16,20 +21,29 @@ constexpr double kShare = 0.01;
 
 std::span<const int32_t> PromptLookup::draft(int room) {
   draft_.clear();
-  const int wanted = std::min({room, limit_, kMost});
-  if (wanted <= 0 || text_.size() <= kMatch || balance_ < -(kStake + kShare * pushed_)) {
+  if (room <= 0 || balance_ < -(kStake + kShare * pushed_)) {
     return draft_;
   }
-  // The latest place counts: text repeats itself nearby.
-  const int32_t* const end = text_.data() + text_.size();
-  const int32_t* const last = end - kMatch;
-  for (const int32_t* at = last - 1; at >= text_.data(); --at) {
-    if (std::equal(at, at + kMatch, last)) {
-      const auto behind = end - (at + kMatch);
-      draft_.assign(at + kMatch, at + kMatch + std::min<ptrdiff_t>(wanted, behind));
-      break;
+  const auto size = static_cast<ptrdiff_t>(text_.size());
+  const int32_t* const end = text_.data() + size;
+  // The longest match counts, and of equal ones the latest: text repeats itself nearby.
+  ptrdiff_t longest = kMatch - 1;
+  ptrdiff_t behind = 0;  // tokens that follow it
+  for (ptrdiff_t back = 1; back < size; ++back) {
+    const int32_t* const at = end - back;
+    const ptrdiff_t most = std::min(kLongest, size - back);
+    ptrdiff_t match = 0;
+    while (match < most && at[-1 - match] == end[-1 - match]) {
+      ++match;
+    }
+    if (match > longest) {
+      longest = match;
+      behind = back;
     }
   }
+  const int most = longest >= kSure ? std::min(limit_, kMost) : std::min(limit_, kUnsure);
+  const auto wanted = std::min<ptrdiff_t>(std::min(room, most), behind);
+  draft_.assign(end - behind, end - behind + wanted);
   return draft_;
 }
 

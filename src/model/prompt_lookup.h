@@ -25,7 +25,7 @@ class PromptLookup {
   }
 
   // At most `room` guesses, none where the last tokens are new or guessing has cost more than it
-  // gave. Valid until the next call. Cost: one look through the text, about 2 µs for 4,096 tokens.
+  // gave. Valid until the next call. Cost: one look through the text, some µs for 4,096 tokens.
   std::span<const int32_t> draft(int room);
 
   // How many guesses of the last draft were right; once a draft.
@@ -34,7 +34,7 @@ class PromptLookup {
  private:
   std::vector<int32_t> text_;
   std::vector<int32_t> draft_;
-  int limit_ = 4;       // length of the next draft
+  int limit_ = 6;       // length of the next draft
   double balance_ = 0;  // one-row steps saved so far, less what rows of wrong guesses cost
   int pushed_ = 0;
 };

@@ -14,7 +14,7 @@ TEST(PromptLookup, ContinuesTheLatestPlaceThatEndsAlike) {
   for (const int32_t token : {1, 2, 3}) {
     lookup.push(token);
   }
-  EXPECT_EQ(drafted(lookup, 7), (std::vector<int32_t>{5, 6, 7, 8}));
+  EXPECT_EQ(drafted(lookup, 7), (std::vector<int32_t>{5, 6, 7, 8, 1, 2}));
   EXPECT_EQ(drafted(lookup, 2), (std::vector<int32_t>{5, 6}));
   EXPECT_TRUE(drafted(lookup, 0).empty());
 }
@@ -28,12 +28,26 @@ TEST(PromptLookup, GuessesMoreAfterGuessingRight) {
   for (const int32_t token : {0, 1, 2}) {
     lookup.push(token);
   }
-  EXPECT_EQ(drafted(lookup, 7).size(), 4u);
-  lookup.report(4);
-  for (const int32_t token : {3, 4, 5, 6, 7}) {
+  EXPECT_EQ(drafted(lookup, 7).size(), 6u);
+  lookup.report(6);
+  for (const int32_t token : {3, 4, 5, 6, 7, 8, 9}) {
     lookup.push(token);
   }
-  EXPECT_EQ(drafted(lookup, 7), (std::vector<int32_t>{8, 9, 10, 11, 12, 13, 14}));
+  EXPECT_EQ(drafted(lookup, 7), (std::vector<int32_t>{10, 11, 12, 13, 14, 15, 16}));
+}
+
+TEST(PromptLookup, TheLongestMatchCountsAndAShortOneGivesFewGuesses) {
+  PromptLookup lookup(std::vector<int32_t>{1, 2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 20, 21, 22, 23, 24});
+  lookup.push(2);
+  EXPECT_TRUE(drafted(lookup, 7).empty());  // one token alone
+  lookup.push(3);
+  EXPECT_EQ(drafted(lookup, 7), (std::vector<int32_t>{20, 21, 22}));  // the later of two places
+  lookup.push(4);
+  EXPECT_EQ(drafted(lookup, 7), (std::vector<int32_t>{5, 6, 7, 8, 9, 2}));
+  for (const int32_t token : {1, 2, 3}) {
+    lookup.push(token);
+  }
+  EXPECT_EQ(drafted(lookup, 2), (std::vector<int32_t>{4, 5}));
 }
 
 TEST(PromptLookup, StopsWhereItLoses) {

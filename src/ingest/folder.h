@@ -78,6 +78,9 @@ struct ReadFilesOptions {
                                                        // always goes, however large
   std::stop_token stop;
   std::function<void(const Progress&)> on_progress;  // in the calling thread, after every file
+  // Makes ReadResult::passages, in the reading threads; what it throws is the file's fault. Null:
+  // none are made.
+  std::function<std::vector<Passage>(const Document&)> cut;
 };
 
 // One file's outcome, in the order of the list.

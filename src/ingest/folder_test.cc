@@ -150,6 +150,24 @@ TEST_F(FolderTest, ReadsInOrderAndReportsBadFiles) {
   }
 }
 
+TEST_F(FolderTest, PassagesAreCutInTheReadingThreads) {
+  write("a.txt", "one two");
+  write("b.txt", "three");
+  ReadFilesOptions options;
+  options.cut = [](const Document& document) {
+    OB_REQUIRE(document.text != "three\n", Corrupt, "{}: not three", document.path);
+    return std::vector<Passage>{{.document_id = document.id, .text = document.text}};
+  };
+  std::vector<std::string> got;
+  read_files(docs(), list_folder(docs(), {}).files, options,
+             [&](const FoundFile&, FileOutcome outcome) {
+               const auto* bad = std::get_if<ReportEntry>(&outcome);
+               got.push_back(bad != nullptr ? bad->message
+                                            : std::get<ReadResult>(outcome).passages.at(0).text);
+             });
+  EXPECT_THAT(got, ElementsAre("one two\n", HasSubstr("not three")));
+}
+
 TEST_F(FolderTest, FilesThatGoAwayOrAreTooLargeAreReported) {
   write("a.txt", "x");
   write("b.txt", std::string(5000, 'x'));

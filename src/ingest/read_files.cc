@@ -13,11 +13,16 @@ namespace offbook::ingest {
 namespace {
 
 FileOutcome read_one(const std::filesystem::path& path, const FoundFile& file,
-                     const ReadOptions& options) {
+                     const ReadOptions& options,
+                     const std::function<std::vector<Passage>(const Document&)>& cut) {
   try {
     const FileBytes source = read_file_bytes(path, file.path, options.limits.max_file_bytes);
-    return read_document(
+    ReadResult result = read_document(
         {.path = file.path, .bytes = source.bytes, .modified_ns = source.modified_ns}, options);
+    if (cut) {
+      result.passages = cut(result.document);
+    }
+    return result;
   } catch (const Error& error) {
     if (error.code() == ErrorCode::Cancelled) {
       throw;
@@ -112,7 +117,8 @@ class ReadAhead {
       std::exception_ptr failure;
       try {
         const FoundFile& file = files_[*index];
-        outcome = read_one(root_is_file_ ? root_ : root_ / file.path, file, read_options_);
+        outcome =
+            read_one(root_is_file_ ? root_ : root_ / file.path, file, read_options_, options_.cut);
       } catch (...) {
         failure = std::current_exception();
       }

@@ -34,6 +34,7 @@ struct ReadOptions {
 struct ReadResult {
   Document document;
   std::vector<std::string> warnings;  // one sentence each: guesses and replacements that were made
+  std::vector<Passage> passages;      // where ReadFilesOptions::cut makes them
 };
 
 }  // namespace offbook::ingest

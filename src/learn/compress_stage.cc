@@ -5,6 +5,7 @@
 #include <cmath>
 #include <map>
 
+#include "src/base/ordered_work.h"
 #include "src/ingest/segments.h"
 #include "src/store/check.h"
 
@@ -30,7 +31,7 @@ class Compression {
         counter_(counter),
         ctx_(ctx),
         options_(options),
-        recipe_(recipe_of(compressor, base, options.ratio)) {}
+        writers_(options.threads) {}
 
   CompressResult run(int64_t generation) {
     plan(generation);
@@ -45,24 +46,35 @@ class Compression {
   struct Item {
     int64_t document = 0;
     Segment segment;
+    double ratio = 1;
   };
+  // A context on its way to the disk.
+  struct Written {
+    Item item;
+    CompressedContext context;
+    store::ContextTable::Stored stored;
+  };
+
+  double ratio_of(int64_t document) const {
+    return options_.ratio_of ? options_.ratio_of(document) : options_.ratio;
+  }
+  store::ContextRecipe recipe(double ratio) const { return recipe_of(compressor_, base_, ratio); }
 
   void plan(int64_t generation) {
     std::vector<store::WorkUnit> units;
     std::vector<bool> is_there;
     store::Batch batch(corpus_, {});
-    for (const store::StoredDocument& d : corpus_.documents().list(generation)) {
-      require_going();
-      numbers_[d.document.id] = d.number;
-      ++result_.documents;
-      for (const Segment& s : segments_of(d.number)) {
-        units.push_back({unit_of(s), store::context_key(s, recipe_)});
-        is_there.push_back(corpus_.contexts().reuse(d.number, s, recipe_));
+    const auto add = [&](int64_t document, const std::vector<Segment>& segments) {
+      const store::ContextRecipe recipe = this->recipe(ratio_of(document));
+      for (const Segment& s : segments) {
+        units.push_back({unit_of(s), store::context_key(s, recipe)});
+        is_there.push_back(corpus_.contexts().reuse(document, s, recipe));
         (is_there.back() ? result_.reused : result_.segments) += 1;
         total_ += is_there.back() ? 0 : static_cast<int64_t>(s.tokens.size());
       }
       batch.unit_done();
-    }
+    };
+    for_each_segmented(generation, add);
     result_.segments += result_.reused;
     if (compressor_.describe().is_query_aware) {
       units.clear();
@@ -80,22 +92,58 @@ class Compression {
     batch.commit();
   }
 
-  // Those that are stored, or new ones: a document's version never changes.
-  std::vector<Segment> segments_of(int64_t number) {
-    std::vector<Segment> segments = corpus_.contexts().segments(number);
-    if (segments.empty()) {
-      segments = ingest::make_segments(corpus_.documents().load(number),
-                                       corpus_.documents().passages(number), counter_);
-      corpus_.contexts().put_segments(number, segments);
+  // Segments that are stored, or new ones (a document's version never changes), of documents that
+  // are compressed at all. Documents are cut ahead, taken in order.
+  template <typename Visit>
+  void for_each_segmented(int64_t generation, Visit visit) {
+    struct Cut {
+      int64_t document = 0;
+      bool is_new = false;
+      std::vector<Segment> segments;
+    };
+    OrderedWork<Cut> cutters(options_.threads);
+    const auto take = [&] {
+      const Cut cut = cutters.take();
+      if (cut.is_new) {
+        corpus_.contexts().put_segments(cut.document, cut.segments);
+      }
+      visit(cut.document, cut.segments);
+    };
+    for (const store::StoredDocument& d : corpus_.documents().list(generation)) {
+      require_going();
+      ++result_.documents;
+      if (ratio_of(d.number) <= 0) {
+        continue;
+      }
+      numbers_[d.document.id] = d.number;
+      std::vector<Segment> there = corpus_.contexts().segments(d.number);
+      if (!there.empty()) {
+        cutters.submit([number = d.number, there = std::move(there)]() mutable {
+          return Cut{number, false, std::move(there)};
+        });
+      } else {
+        cutters.submit([this, document = corpus_.documents().load(d.number),
+                        passages = corpus_.documents().passages(d.number), number = d.number] {
+          return Cut{number, true, ingest::make_segments(document, passages, counter_)};
+        });
+      }
+      while (cutters.size() > ahead()) {
+        take();
+      }
     }
-    return segments;
+    while (cutters.size() > 0) {
+      take();
+    }
   }
+
+  // Tasks that may wait for their results to be taken: bounds memory.
+  size_t ahead() const { return 4 * static_cast<size_t>(options_.threads); }
 
   void work() {
     store::Batch batch(corpus_, {});
     free_bytes();
     while (true) {
-      require_going();
+      stop_if_asked(batch);
       std::vector<Item> group;
       while (group.size() < options_.segments_at_once) {
         const auto job = corpus_.jobs().claim(store::kStageCompress);
@@ -108,11 +156,20 @@ class Compression {
         break;
       }
       compress(group);
-      for (size_t i = 0; i < group.size(); ++i) {
-        batch.unit_done();
+      while (writers_.size() > ahead()) {
+        store_oldest(batch);
       }
     }
+    store_all(batch);
     batch.commit();
+  }
+
+  // What was made is kept before the run ends.
+  void stop_if_asked(store::Batch& batch) {
+    if (options_.stop.stop_requested()) {
+      store_all(batch);
+      require_going();
+    }
   }
 
   // Room for what is to be made, by evicting what another compressor or ratio left.
@@ -120,7 +177,9 @@ class Compression {
     const uint64_t wanted = stored_bytes(compressor_, base_.llama.config(), total_, options_);
     kept_bytes_ = corpus_.contexts().stored_bytes();
     if (kept_bytes_ + wanted > options_.max_bytes) {
-      corpus_.contexts().evict_others(recipe_);
+      if (!options_.ratio_of) {  // else several ratios are in use
+        corpus_.contexts().evict_others(recipe(options_.ratio));
+      }
       corpus_.contexts().enforce_budget(options_.max_bytes);
       kept_bytes_ = corpus_.contexts().stored_bytes();
     }
@@ -134,15 +193,17 @@ class Compression {
       loaded_ = corpus_.contexts().segments(number);
       loaded_document_ = number;
     }
-    return {number, loaded_.at(ordinal)};
+    return {number, loaded_.at(ordinal), ratio_of(number)};
   }
 
   void compress(std::vector<Item>& group) {
     std::vector<Item> kept;
     for (Item& item : group) {
       const auto tokens = static_cast<int64_t>(item.segment.tokens.size());
-      const uint64_t bytes = stored_bytes(compressor_, base_.llama.config(), tokens, options_);
-      if (corpus_.contexts().reuse(item.document, item.segment, recipe_)) {
+      CompressOptions at = options_;
+      at.ratio = item.ratio;
+      const uint64_t bytes = stored_bytes(compressor_, base_.llama.config(), tokens, at);
+      if (corpus_.contexts().reuse(item.document, item.segment, recipe(item.ratio))) {
         corpus_.jobs().complete(store::kStageCompress, unit_of(item.segment));
         ++result_.reused;  // made for an equal segment a moment ago
         report(tokens);
@@ -155,10 +216,10 @@ class Compression {
         kept.push_back(std::move(item));
       }
     }
-    make(kept);
+    make(std::move(kept));
   }
 
-  void make(const std::vector<Item>& items) {
+  void make(std::vector<Item> items) {
     if (items.empty()) {
       return;
     }
@@ -169,16 +230,36 @@ class Compression {
     }
     for (size_t i = 0; i < items.size(); ++i) {
       requests.push_back(
-          {.segment = &items[i].segment, .text = texts[i], .budget = {.ratio = options_.ratio}});
+          {.segment = &items[i].segment, .text = texts[i], .budget = {.ratio = items[i].ratio}});
     }
-    const std::vector<CompressedContext> contexts = compressor_.compress(ctx_, requests);
+    std::vector<CompressedContext> contexts = compressor_.compress(ctx_, requests);
     for (size_t i = 0; i < items.size(); ++i) {
-      corpus_.contexts().put(items[i].document, items[i].segment, contexts[i], options_.precision);
-      corpus_.jobs().complete(store::kStageCompress, unit_of(items[i].segment));
-      ++result_.made;
-      result_.tokens_before += contexts[i].tokens_before;
-      result_.tokens_after += contexts[i].tokens_after;
-      report(contexts[i].tokens_before);
+      auto written = std::make_shared<Written>(
+          Written{.item = std::move(items[i]), .context = std::move(contexts[i])});
+      writers_.submit([&artefacts = corpus_.artefacts(), precision = options_.precision, written] {
+        written->stored = store::ContextTable::put_artefact(artefacts, written->item.segment,
+                                                            written->context, precision);
+        return written;
+      });
+    }
+  }
+
+  void store_oldest(store::Batch& batch) {
+    const std::shared_ptr<Written> written = writers_.take();
+    const CompressedContext& context = written->context;
+    corpus_.contexts().put_row(written->item.document, written->item.segment, context,
+                               written->stored);
+    corpus_.jobs().complete(store::kStageCompress, unit_of(written->item.segment));
+    ++result_.made;
+    result_.tokens_before += context.tokens_before;
+    result_.tokens_after += context.tokens_after;
+    batch.unit_done();
+    report(context.tokens_before);
+  }
+
+  void store_all(store::Batch& batch) {
+    while (writers_.size() > 0) {
+      store_oldest(batch);
     }
   }
 
@@ -201,13 +282,13 @@ class Compression {
   const ingest::TokenCounter& counter_;
   const backend::ExecutionContext& ctx_;
   const CompressOptions& options_;
-  const store::ContextRecipe recipe_;
   std::map<std::string, int64_t> numbers_;  // of documents, by id
   std::vector<Segment> loaded_;             // of the document in hand
   int64_t loaded_document_ = 0;
   uint64_t kept_bytes_ = 0;
   int64_t done_ = 0, total_ = 0;
   CompressResult result_;
+  OrderedWork<std::shared_ptr<Written>> writers_;  // ends before what it uses
 };
 
 }  // namespace
@@ -227,6 +308,17 @@ CompressResult compress_documents(store::Corpus& corpus, int64_t generation,
                                   const backend::ExecutionContext& ctx,
                                   const CompressOptions& options) {
   return Compression(corpus, compressor, base, counter, ctx, options).run(generation);
+}
+
+std::vector<Segment> segments_of(store::Corpus& corpus, int64_t document,
+                                 const ingest::TokenCounter& counter) {
+  std::vector<Segment> segments = corpus.contexts().segments(document);
+  if (segments.empty()) {
+    segments = ingest::make_segments(corpus.documents().load(document),
+                                     corpus.documents().passages(document), counter);
+    corpus.contexts().put_segments(document, segments);
+  }
+  return segments;
 }
 
 double measure_compression(const compress::Compressor& compressor,

@@ -12,12 +12,17 @@ namespace offbook::learn {
 struct CompressOptions {
   // Changes the result.
   double ratio = 16;
+  // Of a document, in place of `ratio`; 0: it is not compressed. Null: `ratio` for all.
+  std::function<double(int64_t document)> ratio_of;
   store::KvPrecision precision = store::KvPrecision::eight_bits;
   // Of all contexts of the corpus. What does not fit is left out and made again when a question
   // asks for it.
   uint64_t max_bytes = uint64_t{256} << 20;
   // Changes how it runs.
   size_t segments_at_once = 2;  // given to the compressor together
+  // Threads beside the compressor's own that cut documents in segments and quantise, check and
+  // write what was made: what a GPU outruns. 0: none.
+  int threads = 0;
   std::stop_token stop;
   std::function<void(int64_t done, int64_t total)> on_progress;  // tokens of source
 };
@@ -46,6 +51,10 @@ CompressResult compress_documents(store::Corpus& corpus, int64_t generation,
                                   const ingest::TokenCounter& counter,
                                   const backend::ExecutionContext& ctx,
                                   const CompressOptions& options);
+
+// Those that are stored, or new ones, which are stored: a document's version never changes.
+std::vector<Segment> segments_of(store::Corpus& corpus, int64_t document,
+                                 const ingest::TokenCounter& counter);
 
 // Tokens a second of source, measured on a segment of 768 of them. Cost: two passes of it, the
 // first of which makes what the method keeps in memory.

@@ -109,6 +109,51 @@ TEST_F(CompressStageTest, AStoppedRunGoesOnToTheSameFiles) {
   EXPECT_EQ(parts.artefacts().list().ids, whole.artefacts().list().ids);
 }
 
+TEST_F(CompressStageTest, ThreadsChangeNothingButTheTime) {
+  const auto compressor = beacon();
+  store::Corpus alone = corpus("alone", {"a", "b", "c", "d"});
+  run(alone, *compressor, {});
+  store::Corpus several = corpus("several", {"a", "b", "c", "d"});
+  const CompressResult made = run(several, *compressor, {.segments_at_once = 3, .threads = 3});
+  EXPECT_EQ(made.made, made.segments);
+  EXPECT_EQ(several.artefacts().list().ids, alone.artefacts().list().ids);
+  EXPECT_EQ(several.jobs().counts(store::kStageCompress).done, made.segments);
+  EXPECT_EQ(several.contexts().segments(2).size(), alone.contexts().segments(2).size());
+  EXPECT_TRUE(store::check(several, false).is_sound());
+}
+
+TEST_F(CompressStageTest, WhatIsOnItsWayIsKeptWhenARunIsStopped) {
+  const auto compressor = beacon();
+  store::Corpus c = corpus("c", {"a", "b", "c", "d"});
+  std::stop_source stop;
+  CompressOptions options{.segments_at_once = 2, .threads = 2, .stop = stop.get_token()};
+  int reports = 0;
+  options.on_progress = [&](int64_t, int64_t) { ++reports; };
+  stop.request_stop();
+  EXPECT_EQ(store::error_of([&] { run(c, *compressor, options); }).first, ErrorCode::Cancelled);
+  EXPECT_EQ(reports, 0);
+  options.stop = {};
+  const CompressResult rest = run(c, *compressor, options);
+  EXPECT_EQ(rest.made, rest.segments);
+  EXPECT_EQ(reports, rest.made);
+}
+
+TEST_F(CompressStageTest, EachDocumentMayHaveARatioOfItsOwn) {
+  const auto compressor = beacon();
+  store::Corpus c = corpus("c", {"a", "b", "c"});
+  CompressOptions options;
+  options.ratio_of = [](int64_t document) {
+    return document == 1 ? 8.0 : document == 2 ? 32.0 : 0;
+  };
+  const CompressResult made = run(c, *compressor, options);
+  EXPECT_EQ(made.documents, 3);
+  EXPECT_TRUE(c.contexts().segments(3).empty()) << "a document that stays raw is not cut";
+  EXPECT_TRUE(c.contexts().get(1, 0, recipe_of(*compressor, base_, 8)));
+  EXPECT_FALSE(c.contexts().get(1, 0, recipe_of(*compressor, base_, 32)));
+  EXPECT_TRUE(c.contexts().get(2, 0, recipe_of(*compressor, base_, 32)));
+  EXPECT_EQ(run(c, *compressor, options).made, 0);
+}
+
 TEST_F(CompressStageTest, WhatExceedsTheBytesIsLeftOutAndMadeWhenThereIsRoom) {
   store::Corpus c = corpus("c", {"a", "b", "c"});
   const auto compressor = beacon();

@@ -62,7 +62,11 @@ class Ingester {
               [](const auto& a, const auto& b) { return a.path < b.path; });
     plan_jobs(plan, files);
     store::Batch batch(corpus_, {});
-    ingest::read_files(plan.root, files, options_.reading,
+    ingest::ReadFilesOptions reading = options_.reading;
+    reading.cut = [this](const Document& document) {
+      return ingest::cut_passages(document, options_.passages, counter_);
+    };
+    ingest::read_files(plan.root, files, reading,
                        [&](const ingest::FoundFile& file, ingest::FileOutcome outcome) {
                          take(file, std::move(outcome));
                          batch.unit_done();
@@ -106,12 +110,12 @@ class Ingester {
       skip(file, failed->code, failed->message);
       return;
     }
-    auto& [document, warnings] = std::get<ingest::ReadResult>(outcome);
+    auto& [document, warnings, passages] = std::get<ingest::ReadResult>(outcome);
     for (const std::string& warning : warnings) {
       result_.warnings.push_back(file.path + ": " + warning);
     }
     try {
-      put(file, document);
+      put(file, document, passages);
     } catch (const Error& e) {
       if (e.code() == ErrorCode::Io || e.code() == ErrorCode::Cancelled) {
         throw;  // of the corpus, not of the file
@@ -120,8 +124,8 @@ class Ingester {
     }
   }
 
-  void put(const ingest::FoundFile& file, const Document& document) {
-    std::vector<Passage> passages = ingest::cut_passages(document, options_.passages, counter_);
+  void put(const ingest::FoundFile& file, const Document& document,
+           std::vector<Passage>& passages) {
     OB_REQUIRE(!passages.empty(), InvalidArgument, "{}: the document has no text", file.path);
     corpus_.documents().put(generation_, document, passages);
     corpus_.jobs().complete(store::kStageIngest, unit_of(file.path));

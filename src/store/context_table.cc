@@ -93,9 +93,20 @@ bool ContextTable::reuse(int64_t document, const Segment& segment, const Context
 
 void ContextTable::put(int64_t document, const Segment& segment, const CompressedContext& context,
                        KvPrecision precision) {
+  put_row(document, segment, context, put_artefact(artefacts_, segment, context, precision));
+}
+
+ContextTable::Stored ContextTable::put_artefact(ArtefactStore& artefacts, const Segment& segment,
+                                                const CompressedContext& context,
+                                                KvPrecision precision) {
+  const std::string id = artefacts.put(to_artefact(context, segment.span.begin, precision));
+  return {id, artefacts.size_bytes(id).value_or(0)};
+}
+
+void ContextTable::put_row(int64_t document, const Segment& segment,
+                           const CompressedContext& context, const Stored& stored) {
   const std::string key =
       context_key(segment, {context.method, context.weights_hash, context.base, context.ratio});
-  const std::string artefact = artefacts_.put(to_artefact(context, segment.span.begin, precision));
   Transaction transaction(db_);
   db_.run(
       "INSERT INTO contexts(key, method, weights, base_model, base_family, kind, ratio, "
@@ -104,7 +115,7 @@ void ContextTable::put(int64_t document, const Segment& segment, const Compresse
       "ON CONFLICT(key) DO UPDATE SET artefact = excluded.artefact, bytes = excluded.bytes",
       key, context.method, context.weights_hash, context.base.model, context.base.family,
       static_cast<int>(context.kind), context.ratio, context.tokens_before, context.tokens_after,
-      artefact, artefacts_.size_bytes(artefact).value_or(0));
+      stored.artefact, stored.bytes);
   db_.run("INSERT OR IGNORE INTO segment_contexts(document, ordinal, key) VALUES(?1, ?2, ?3)",
           document, segment.ordinal, key);
   transaction.commit();

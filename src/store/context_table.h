@@ -39,6 +39,16 @@ class ContextTable {
   // Stores a context that was made of a segment. The artefact is durable before its row.
   void put(int64_t document, const Segment& segment, const CompressedContext& context,
            KvPrecision precision);
+  // The same in two steps, the first of which any number of threads may do, with tables of their
+  // own: an artefact, durable, whose row does not exist yet.
+  struct Stored {
+    std::string artefact;
+    uint64_t bytes = 0;
+  };
+  static Stored put_artefact(ArtefactStore& artefacts, const Segment& segment,
+                             const CompressedContext& context, KvPrecision precision);
+  void put_row(int64_t document, const Segment& segment, const CompressedContext& context,
+               const Stored& stored);
   // Absent when never made, or evicted: then it is to be made again. With document, ordinal and the
   // worst fidelity assessed for the document. Corrupt when the artefact is damaged or missing.
   std::optional<CompressedContext> get(int64_t document, int ordinal, const ContextRecipe& recipe);

@@ -62,7 +62,49 @@ TEST_F(CorpusTest, MigrationsRunForwardOneStepEach) {
   bring_up_to_date(db, steps);
   bring_up_to_date(db, steps);
   EXPECT_EQ(db.integer("SELECT count(*) FROM later"), 1);
-  EXPECT_EQ(db.integer("PRAGMA user_version"), 3);
+  EXPECT_EQ(db.integer("PRAGMA user_version"), std::ssize(steps));
+}
+
+TEST_F(CorpusTest, CorporaOfFormat1GetTheTablesOfLaterOnes) {
+  {
+    Database db(DatabaseOptions{.path = dir_.path() / "old.db", .create = true});
+    bring_up_to_date(db, migrations().first(1));
+    db.run(
+        "INSERT INTO generations(state, settings, note, created_ns) VALUES(1, '{}', 'as it was', "
+        "7)");
+  }
+  Database db(DatabaseOptions{.path = dir_.path() / "old.db"});
+  bring_up_to_date(db, migrations());
+  GenerationTable generations(db, [] { return int64_t{8}; });
+  EXPECT_EQ(generations.active()->note, "as it was");
+  EXPECT_TRUE(generations.group_adapters(1).empty());
+  EXPECT_TRUE(generations.ratios(1).empty());
+}
+
+TEST_F(CorpusTest, AGenerationTakesOverTheAdaptersOfGroups) {
+  Corpus corpus = create();
+  const std::string bytes = "tensors";
+  for (const char* id : {"one", "two"}) {
+    corpus.adapters().put({.id = id, .documents = {{id, "1"}}}, std::as_bytes(std::span(bytes)));
+  }
+  const int64_t first = corpus.generations().begin({});
+  put_document(corpus, first, "two", {"text"});
+  corpus.generations().set_group_adapter(first, "minutes", "one", "not worse");
+  corpus.generations().set_group_adapter(first, "letters", "one", "");
+  corpus.generations().set_group_adapter(first, "letters", "two", "better");
+  corpus.generations().activate(first);
+  const int64_t next = corpus.generations().begin({});
+  auto there = corpus.generations().group_adapters(next);
+  ASSERT_EQ(there.size(), 2u);
+  EXPECT_EQ(there[0].group, "letters");
+  EXPECT_EQ(there[0].adapter, "two");
+  EXPECT_EQ(there[0].note, "better");
+  corpus.remove_document("two");
+  EXPECT_TRUE(corpus.generations().group_adapters(next)[0].is_stale);
+  corpus.adapters().remove("two");
+  corpus.generations().set_group_adapter(next, "minutes", "", "");
+  EXPECT_TRUE(corpus.generations().group_adapters(next).empty());
+  EXPECT_EQ(corpus.generations().group_adapters(first).size(), 1u);
 }
 
 TEST_F(CorpusTest, SecondWriterIsToldWhoIsFirst) {

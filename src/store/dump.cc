@@ -48,6 +48,10 @@ constexpr Table kTables[] = {
      "SELECT f.generation, d.id, f.method, f.score, f.lower, f.upper, f.questions, f.use_slots "
      "FROM fidelity f JOIN documents d ON d.number = f.document "
      "ORDER BY 1, 2, d.content_hash, d.cut_hash, 3"},
+    {"group_adapters", "SELECT generation, name, adapter, note FROM group_adapters ORDER BY 1, 2"},
+    {"ratios",
+     "SELECT r.generation, d.id, r.method, r.ratio, r.score, r.probes FROM ratios r JOIN documents "
+     "d ON d.number = r.document ORDER BY 1, 2, d.content_hash, d.cut_hash, 3"},
     {"jobs", "SELECT stage, unit, input, state, detail, artefact FROM jobs ORDER BY stage, unit"},
 };
 

@@ -20,8 +20,39 @@ int64_t GenerationTable::begin(const nlohmann::json& settings) {
       "FROM generation_documents WHERE generation = (SELECT number FROM generations WHERE state = "
       "1)",
       number);
+  db_.run(
+      "INSERT INTO group_adapters(generation, name, adapter, note) SELECT ?1, name, adapter, note "
+      "FROM group_adapters WHERE generation = (SELECT number FROM generations WHERE state = 1)",
+      number);
   transaction.commit();
   return number;
+}
+
+void GenerationTable::set_group_adapter(int64_t number, const std::string& group,
+                                        const std::string& adapter_id, const std::string& note) {
+  if (adapter_id.empty()) {
+    db_.run("DELETE FROM group_adapters WHERE generation = ?1 AND name = ?2", number, group);
+    return;
+  }
+  db_.run(
+      "INSERT INTO group_adapters(generation, name, adapter, note) VALUES(?1, ?2, ?3, ?4) "
+      "ON CONFLICT(generation, name) DO UPDATE SET adapter = ?3, note = ?4",
+      number, group, adapter_id, note);
+}
+
+std::vector<GroupAdapter> GenerationTable::group_adapters(int64_t number) {
+  std::vector<GroupAdapter> list;
+  Query q = db_.query(
+      "SELECT g.name, g.adapter, a.is_stale, g.note FROM group_adapters g JOIN adapters a "
+      "ON a.id = g.adapter WHERE g.generation = ?1 ORDER BY g.name",
+      number);
+  while (q.step()) {
+    list.push_back({.group = q.string(0),
+                    .adapter = q.string(1),
+                    .is_stale = q.integer(2) != 0,
+                    .note = q.string(3)});
+  }
+  return list;
 }
 
 void GenerationTable::set_adapter(int64_t number, const std::string& adapter_id) {
@@ -126,6 +157,30 @@ std::vector<Fidelity> GenerationTable::fidelity(int64_t number) {
                     .upper = q.real(4),
                     .questions = static_cast<int>(q.integer(5)),
                     .use_slots = q.integer(6) != 0});
+  }
+  return list;
+}
+
+void GenerationTable::put_ratio(int64_t number, const ChosenRatio& r) {
+  db_.run(
+      "INSERT INTO ratios(generation, document, method, ratio, score, probes) "
+      "VALUES(?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT(generation, document, method) DO UPDATE "
+      "SET ratio = ?4, score = ?5, probes = ?6",
+      number, r.document, r.method, r.ratio, r.score, r.probes);
+}
+
+std::vector<ChosenRatio> GenerationTable::ratios(int64_t number) {
+  std::vector<ChosenRatio> list;
+  Query q = db_.query(
+      "SELECT document, method, ratio, score, probes FROM ratios WHERE generation = ?1 "
+      "ORDER BY document, method",
+      number);
+  while (q.step()) {
+    list.push_back({.document = q.integer(0),
+                    .method = q.string(1),
+                    .ratio = q.real(2),
+                    .score = q.real(3),
+                    .probes = static_cast<int>(q.integer(4))});
   }
   return list;
 }

@@ -35,15 +35,36 @@ struct Fidelity {
   bool use_slots = false;
 };
 
+// What a group of documents is answered with in place of the generation's own adapter.
+struct GroupAdapter {
+  std::string group;
+  std::string adapter;
+  bool is_stale = false;
+  std::string note;  // what assess said
+};
+
+// At which ratio a document is compressed where each has its own.
+struct ChosenRatio {
+  int64_t document = 0;
+  std::string method;
+  double ratio = 0;  // 0: not at all, it is answered from raw text
+  double score = 0;  // of its text, at this ratio; of a raw one at the lowest that was tried
+  int probes = 0;    // questions the score rests on
+};
+
 // Views of the corpus's connection; must not outlive the corpus.
 class GenerationTable {
  public:
   GenerationTable(Database& db, Clock clock) : db_(db), clock_(std::move(clock)) {}
 
   // The generation being built, or a new one that starts with the active one's documents and
-  // adapter. Settings are kept as given now.
+  // adapters. Settings are kept as given now.
   int64_t begin(const nlohmann::json& settings);
   void set_adapter(int64_t number, const std::string& adapter_id);  // "" for none
+  // The adapter of a group of documents; "" for none.
+  void set_group_adapter(int64_t number, const std::string& group, const std::string& adapter_id,
+                         const std::string& note);
+  std::vector<GroupAdapter> group_adapters(int64_t number);  // by group
   // The building one becomes active, the active one old, in one step. InvalidArgument when it is
   // not being built.
   void activate(int64_t number);
@@ -60,6 +81,8 @@ class GenerationTable {
 
   void put_fidelity(int64_t number, const Fidelity& fidelity);
   std::vector<Fidelity> fidelity(int64_t number);  // by document and method
+  void put_ratio(int64_t number, const ChosenRatio& ratio);
+  std::vector<ChosenRatio> ratios(int64_t number);  // by document and method
 
  private:
   std::vector<Generation> select(const std::string& where);

@@ -84,7 +84,26 @@ void create_format_1(Database& db) {
   db.execute(fmt::format("PRAGMA application_id = {}", kApplicationId));
 }
 
-constexpr Migration kMigrations[] = {create_format_1};
+// Adapters of groups of documents.
+constexpr const char* kFormat2 = R"sql(
+CREATE TABLE group_adapters(
+  generation INTEGER NOT NULL REFERENCES generations ON DELETE CASCADE, name TEXT NOT NULL,
+  adapter TEXT NOT NULL REFERENCES adapters ON DELETE CASCADE, note TEXT NOT NULL,
+  PRIMARY KEY(generation, name)) STRICT, WITHOUT ROWID;
+CREATE INDEX group_adapters_by_adapter ON group_adapters(adapter);
+CREATE TABLE ratios(
+  generation INTEGER NOT NULL REFERENCES generations ON DELETE CASCADE,
+  document INTEGER NOT NULL REFERENCES documents ON DELETE CASCADE, method TEXT NOT NULL,
+  ratio REAL NOT NULL, score REAL NOT NULL, probes INTEGER NOT NULL,
+  PRIMARY KEY(generation, document, method)) STRICT, WITHOUT ROWID;
+CREATE INDEX ratios_by_document ON ratios(document);
+)sql";
+
+void add_format_2(Database& db) {
+  db.execute(kFormat2);
+}
+
+constexpr Migration kMigrations[] = {create_format_1, add_format_2};
 
 void check_identity(Database& db, int64_t format, int64_t newest) {
   const int64_t application = *db.integer("PRAGMA application_id");

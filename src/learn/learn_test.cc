@@ -245,6 +245,46 @@ TEST_F(LearnTest, TrainingReadsSlotsWhereTheDecoderPutsThem) {
   EXPECT_NEAR(packed.mean(), (2 * loss({with}) + loss({without})) / 3, 1e-3);
 }
 
+TEST_F(LearnTest, TrainingReadsSoftTokensAsTheDecoderDoes) {
+  std::mt19937 rng(4);
+  const Tensor soft = random_matrix({3, model_.config().hidden}, 1, rng);
+  const train::TrainingSequence with{
+      .tokens = {40, 41, 0, 0, 0, 50, 51, 52}, .first_target = 7, .soft_tokens = {{2, soft, "k"}}};
+  model::Decoder decoder = model_.make_decoder(pool_, 512);
+  model::Sequence sequence = decoder.make_sequence();
+  const std::span<const int32_t> all(with.tokens);
+  decoder.append({.sequence = &sequence, .tokens = all.first(2), .wants_logits = false});
+  decoder.append({.sequence = &sequence, .soft_tokens = soft, .wants_logits = false});
+  const Tensor logits = decoder.append({.sequence = &sequence, .tokens = all.subspan(5, 2)});
+  double sum = 0;
+  for (int64_t i = 0; i < model_.config().vocab_size; ++i) {
+    sum += std::exp(logits.data<float>()[i]);
+  }
+  const double want = std::log(sum) - logits.data<float>()[52];
+  model::LoraAdapter adapter = model::make_lora_adapter(model_.config(), {});
+  const auto loss = [&](const std::vector<train::TrainingSequence>& sequences) {
+    backend::ArenaScope scope(arena_);
+    train::LoraTask task(ctx(), model_.llama(), adapter, sequences, sequences, {});
+    return task.evaluate(train::Graph{ctx()})->mean();
+  };
+  train::TrainingSequence without = with;
+  without.soft_tokens.clear();
+  EXPECT_NEAR(loss({with}), want, 0.02);
+  EXPECT_GT(std::abs(loss({without}) - want), 0.05) << "the vectors must matter";
+  EXPECT_NEAR(loss({without, with}), (loss({without}) + loss({with})) / 2, 1e-3);
+
+  // A prompt's parts become such a sequence.
+  const PromptMaker prompt_of = [&](const std::string&) {
+    return answer::Prompt{{.name = "system", .tokens = {40, 41}},
+                          {.name = "slots", .soft_tokens = soft, .key = "k"},
+                          {.name = "question", .tokens = {50}}};
+  };
+  const SequenceSet set = make_sequences({{.question = "q", .answers = {"a"}}}, prompt_of, model_);
+  ASSERT_EQ(set.sequences.size(), 1u);
+  EXPECT_EQ(set.sequences[0].soft_tokens.at(0).at, 2);
+  EXPECT_EQ(set.sequences[0].first_target, 6);
+}
+
 TEST(Assess, AnAdapterThatIsNotShownToBeAsGoodIsRefused) {
   std::vector<std::string> documents;
   std::vector<double> good, bad;

@@ -84,9 +84,16 @@ SequenceSet make_sequences(const std::vector<Example>& examples, const PromptMak
     const answer::Prompt prompt = prompt_of(e.question);
     train::TrainingSequence sequence;
     for (const answer::PromptPart& part : prompt) {
-      OB_REQUIRE(
-          !part.soft_tokens.defined() && !(part.kv.defined() && sequence.kv.defined()), Unsupported,
-          "adapters are trained on text and one run of KV slots; part {} is neither", part.name);
+      OB_REQUIRE(!(part.kv.defined() && sequence.kv.defined()), Unsupported,
+                 "adapters are trained on text, soft tokens and one run of KV slots; part {} is "
+                 "another run",
+                 part.name);
+      if (part.soft_tokens.defined()) {
+        const auto at = static_cast<int32_t>(sequence.tokens.size());
+        sequence.soft_tokens.push_back({at, part.soft_tokens, part.key});
+        sequence.tokens.resize(sequence.tokens.size() +
+                               static_cast<size_t>(part.soft_tokens.dim(0)));
+      }
       if (part.kv.defined()) {
         sequence.kv = part.kv;
         sequence.kv_at = static_cast<int32_t>(sequence.tokens.size());

@@ -57,7 +57,8 @@ LlamaWeights random_weights(const ModelConfig& c) {
   LlamaWeights w;
   w.embedding = random_tensor({c.vocab_size, c.hidden}, 0.5f, rng);
   w.final_norm = ones(c.hidden);
-  w.lm_head = c.has_tied_embeddings ? w.embedding : random_tensor({c.vocab_size, c.hidden}, 0.5f, rng);
+  w.lm_head =
+      c.has_tied_embeddings ? w.embedding : random_tensor({c.vocab_size, c.hidden}, 0.5f, rng);
   for (int64_t i = 0; i < c.layers; ++i) {
     LlamaLayerWeights l;
     l.attn_norm = ones(c.hidden);
@@ -92,7 +93,11 @@ class DecoderTest : public testing::TestWithParam<Architecture> {
 
   Decoder decoder(Dtype cache = Dtype::f32, int64_t cache_tokens = 1024) {
     return Decoder(pool_, model_,
-                   {.backend = backend_, .compute = backend::Compute::f32, .cache = cache, .cache_tokens = cache_tokens, .prefill_rows = 64});
+                   {.backend = backend_,
+                    .compute = backend::Compute::f32,
+                    .cache = cache,
+                    .cache_tokens = cache_tokens,
+                    .prefill_rows = 64});
   }
   std::vector<int32_t> tokens(int n, uint32_t seed = 1) const {
     std::mt19937 rng(seed);
@@ -103,9 +108,11 @@ class DecoderTest : public testing::TestWithParam<Architecture> {
     return ids;
   }
   static std::vector<float> row(const Tensor& logits, int64_t r) {
-    return {logits.data<float>() + r * logits.dim(1), logits.data<float>() + (r + 1) * logits.dim(1)};
+    return {logits.data<float>() + r * logits.dim(1),
+            logits.data<float>() + (r + 1) * logits.dim(1)};
   }
-  static void expect_near(const std::vector<float>& a, const std::vector<float>& b, float tolerance) {
+  static void expect_near(const std::vector<float>& a, const std::vector<float>& b,
+                          float tolerance) {
     ASSERT_EQ(a.size(), b.size());
     for (size_t i = 0; i < a.size(); ++i) {
       ASSERT_NEAR(a[i], b[i], tolerance) << i;
@@ -194,7 +201,9 @@ TEST_P(DecoderTest, SoftTokensOfEmbeddingsEqualTokens) {
   Sequence a = d.make_sequence();
   const auto want = row(d.append({.sequence = &a, .tokens = ids}), 0);
   Tensor vectors = Tensor::empty(Dtype::f32, {90, model_.config().hidden});
-  ops::embedding(ctx_, {.ids = make_ints(ctx_, ids, {90}), .table = model_.weights().embedding, .out = vectors});
+  ops::embedding(
+      ctx_,
+      {.ids = make_ints(ctx_, ids, {90}), .table = model_.weights().embedding, .out = vectors});
   Sequence b = d.make_sequence();
   expect_near(want, row(d.append({.sequence = &b, .soft_tokens = vectors}), 0), 1e-5f);
 }
@@ -212,8 +221,10 @@ TEST_P(DecoderTest, AnAttachedPrefixEqualsTheTokensItCameFrom) {
   Tensor kv = Tensor::empty(Dtype::f32, {config.layers, 2, 70, config.kv_heads, config.head_dim});
   for (int64_t l = 0; l < config.layers; ++l) {
     for (int64_t which = 0; which < 2; ++which) {
-      const Tensor& from = which == 0 ? path.kept()->k[static_cast<size_t>(l)] : path.kept()->v[static_cast<size_t>(l)];
-      std::memcpy(kv.slice(0, l, l + 1).slice(1, which, which + 1).raw(), from.raw(), static_cast<size_t>(from.bytes()));
+      const Tensor& from = which == 0 ? path.kept()->k[static_cast<size_t>(l)]
+                                      : path.kept()->v[static_cast<size_t>(l)];
+      std::memcpy(kv.slice(0, l, l + 1).slice(1, which, which + 1).raw(), from.raw(),
+                  static_cast<size_t>(from.bytes()));
     }
   }
   Decoder d = decoder();
@@ -229,7 +240,8 @@ TEST_P(DecoderTest, AnAttachedPrefixEqualsTheTokensItCameFrom) {
 TEST_P(DecoderTest, AdaptersPerRow) {
   Decoder d = decoder();
   LoraAdapter one = make_lora_adapter(model_.config(), {.rank = 4, .alpha = 8, .seed = 1});
-  LoraAdapter two = make_lora_adapter(model_.config(), {.rank = 2, .alpha = 8, .targets = {LoraTarget::down}, .seed = 2});
+  LoraAdapter two = make_lora_adapter(
+      model_.config(), {.rank = 2, .alpha = 8, .targets = {LoraTarget::down}, .seed = 2});
   std::mt19937 rng(3);
   for (LoraAdapter* adapter : {&one, &two}) {
     for (auto& layer : adapter->layers) {
@@ -242,14 +254,16 @@ TEST_P(DecoderTest, AdaptersPerRow) {
   }
   const std::vector<int32_t> ids = tokens(30);
   std::vector<std::vector<float>> want;
-  for (const LoraAdapter* adapter : {static_cast<const LoraAdapter*>(nullptr), static_cast<const LoraAdapter*>(&one),
-                                     static_cast<const LoraAdapter*>(&two)}) {
+  for (const LoraAdapter* adapter :
+       {static_cast<const LoraAdapter*>(nullptr), static_cast<const LoraAdapter*>(&one),
+        static_cast<const LoraAdapter*>(&two)}) {
     LlamaWeights weights = model_.weights();
     if (adapter != nullptr) {
       weights = merged(ctx_, weights, *adapter, Dtype::f32);
     }
     const Llama merged_model(ctx_, model_.config(), weights);
-    Decoder m(pool_, merged_model, {.backend = backend_, .compute = backend::Compute::f32, .cache = Dtype::f32});
+    Decoder m(pool_, merged_model,
+              {.backend = backend_, .compute = backend::Compute::f32, .cache = Dtype::f32});
     Sequence s = m.make_sequence();
     want.push_back(row(m.append({.sequence = &s, .tokens = ids}), 0));
   }
@@ -265,6 +279,60 @@ TEST_P(DecoderTest, AdaptersPerRow) {
   }
   EXPECT_NE(want[0], want[1]);
   EXPECT_NE(want[0], want[2]);
+}
+
+// scale · B · A [out, in] of one matrix.
+std::vector<float> change_of(const LoraAdapter& adapter, const LoraPair& pair) {
+  if (!pair.a.defined()) {
+    return {};
+  }
+  const int64_t in = pair.a.dim(1);
+  std::vector<float> out(static_cast<size_t>(pair.b.dim(0) * in));
+  for (int64_t r = 0; r < pair.b.dim(0); ++r) {
+    for (int64_t k = 0; k < adapter.rank; ++k) {
+      const float b = adapter.scale() * pair.b.data<float>()[r * adapter.rank + k];
+      for (int64_t c = 0; c < in; ++c) {
+        out[static_cast<size_t>(r * in + c)] += b * pair.a.data<float>()[k * in + c];
+      }
+    }
+  }
+  return out;
+}
+
+TEST(LoraInit, StackedIsTheSumOfBothChanges) {
+  const ModelConfig config = tiny_config(Architecture::llama);
+  std::mt19937 rng(5);
+  const auto random_adapter = [&](const LoraOptions& options) {
+    LoraAdapter adapter = make_lora_adapter(config, options);
+    for (auto& layer : adapter.layers) {
+      for (LoraPair& pair : layer) {
+        if (pair.b.defined()) {
+          pair.b = random_tensor(pair.b.shape(), 1, rng);
+        }
+      }
+    }
+    return adapter;
+  };
+  const LoraAdapter first =
+      random_adapter({.rank = 2, .alpha = 4, .targets = {LoraTarget::q, LoraTarget::v}});
+  const LoraAdapter second =
+      random_adapter({.rank = 3, .alpha = 3, .targets = {LoraTarget::q, LoraTarget::gate}});
+  const LoraAdapter both = stacked(first, second);
+  EXPECT_EQ(both.rank, 5);
+  check_fits(both, config, "both");
+  for (const LoraTarget t : {LoraTarget::q, LoraTarget::v, LoraTarget::gate, LoraTarget::up}) {
+    std::vector<float> want = change_of(first, first.pair(1, t));
+    const std::vector<float> other = change_of(second, second.pair(1, t));
+    want.resize(std::max(want.size(), other.size()));
+    for (size_t i = 0; i < other.size(); ++i) {
+      want[i] += other[i];
+    }
+    const std::vector<float> got = change_of(both, both.pair(1, t));
+    ASSERT_EQ(got.size(), want.size()) << to_string(t);
+    for (size_t i = 0; i < got.size(); ++i) {
+      EXPECT_NEAR(got[i], want[i], 1e-4f) << to_string(t);
+    }
+  }
 }
 
 TEST_P(DecoderTest, ForksShareAndThenPart) {
@@ -377,8 +445,8 @@ TEST_P(DecoderTest, LimitsAreErrorsAndNothingIsAppended) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, DecoderTest,
-                         testing::Values(Architecture::llama, Architecture::mistral, Architecture::qwen2,
-                                         Architecture::qwen3),
+                         testing::Values(Architecture::llama, Architecture::mistral,
+                                         Architecture::qwen2, Architecture::qwen3),
                          [](const auto& info) { return std::string(to_string(info.param)); });
 
 }  // namespace

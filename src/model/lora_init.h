@@ -27,4 +27,8 @@ LoraAdapter make_lora_adapter(const ModelConfig& config, const LoraOptions& opti
 // room. InvalidArgument for a rank below the adapter's.
 LoraAdapter widened(const LoraAdapter& adapter, int64_t rank, uint64_t seed);
 
+// Both changes of the model at once, as one adapter of both ranks and scale 1. Either may lack a
+// pair that the other has. InvalidArgument for different numbers of layers.
+LoraAdapter stacked(const LoraAdapter& first, const LoraAdapter& second);
+
 }  // namespace offbook::model

@@ -41,6 +41,20 @@ model::LayerKv prefixes_of(const backend::ExecutionContext& ctx, SequenceBatch b
   return out;
 }
 
+// Vectors in place of the tokens that stand for them. Nothing below them is trained, so the tape
+// need not know.
+void put_soft_tokens(const backend::ExecutionContext& ctx, SequenceBatch batch, const Tensor& x) {
+  int64_t begin = 0;
+  for (const TrainingSequence* s : batch) {
+    for (const TrainingSequence::SoftTokens& soft : s->soft_tokens) {
+      const int64_t at = begin + soft.at;
+      ops::copy(ctx, {.x = backend::to_device(ctx, soft.vectors),
+                      .out = x.slice(0, at, at + soft.vectors.dim(0))});
+    }
+    begin += static_cast<int64_t>(s->tokens.size());
+  }
+}
+
 }  // namespace
 
 void check_sequences(const std::vector<TrainingSequence>& sequences, int64_t window) {
@@ -56,6 +70,13 @@ void check_sequences(const std::vector<TrainingSequence>& sequences, int64_t win
                InvalidArgument,
                "a KV prefix {} behind token {} of a sequence whose targets begin at {}",
                to_string(s.kv), s.kv_at, s.first_target);
+    for (const TrainingSequence::SoftTokens& soft : s.soft_tokens) {
+      OB_REQUIRE(soft.vectors.rank() == 2 && soft.at >= 0 &&
+                     soft.at + soft.vectors.dim(0) <= s.first_target,
+                 InvalidArgument,
+                 "soft tokens {} from token {} of a sequence whose targets begin at {}",
+                 to_string(soft.vectors), soft.at, s.first_target);
+    }
   }
 }
 
@@ -99,7 +120,9 @@ LossSum sequence_losses(const Graph& g, const SequencePass& pass, SequenceBatch 
   if (g.tape != nullptr) {
     g.tape->keep_alive(path);
   }
-  const Tensor hidden = model.run(g, model.embed(g, ints(ids), pass.activations), *path,
+  const Tensor x = model.embed(g, ints(ids), pass.activations);
+  put_soft_tokens(g.ctx, batch, x);
+  const Tensor hidden = model.run(g, x, *path,
                                   {.adapters = {.one = pass.adapter},
                                    .checkpointing = pass.checkpointing,
                                    .kept_layers = pass.kept_layers});

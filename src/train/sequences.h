@@ -21,6 +21,14 @@ struct TrainingSequence {
   Tensor kv;
   int32_t kv_at = 0;
   std::string kv_key;  // names its content: equal keys, equal content
+  // Vectors [n, hidden], f32 or bf16 on the CPU, that the model reads in place of the tokens
+  // [at, at + n) (whatever ids stand there), in front of first_target. They are not trained.
+  struct SoftTokens {
+    int32_t at = 0;
+    Tensor vectors;
+    std::string key;  // names their content
+  };
+  std::vector<SoftTokens> soft_tokens;
 
   int32_t kv_rows() const { return kv.defined() ? static_cast<int32_t>(kv.dim(2)) : 0; }
 };

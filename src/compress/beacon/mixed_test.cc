@@ -321,7 +321,10 @@ TEST_F(MixedTest, AJobTrainsStopsResumesAndMeasures) {
   const MixedJobResult whole = run(options, 100);
   ASSERT_EQ(whole.reading.size(), 1u);
   EXPECT_TRUE(std::isfinite(whole.reading[0].recall_behind_slots.document_share()));
-  ASSERT_EQ(whole.questions.size(), 4u);
+  ASSERT_EQ(whole.questions.size(), 5u);
+  EXPECT_EQ(whole.questions[3].memory, "retrieved text of as many tokens as 4x");
+  EXPECT_GT(whole.questions[3].kept_tokens, 0);
+  EXPECT_LE(whole.questions[3].kept_tokens, std::max(48.0, whole.questions[1].kept_tokens));
   EXPECT_EQ(whole.questions[0].questions, 4);
   const auto compressor = load_compressor(tiny_.ctx, tiny_.base, fs, "/w");
   EXPECT_NE(compressor->reader_adapter(), nullptr);

@@ -1,6 +1,10 @@
 #include "src/compress/beacon/reading_figures.h"
 
 #include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+#include <set>
 
 #include "src/base/random.h"
 #include "src/metrics/text_scores.h"
@@ -261,9 +265,81 @@ Memory memory_of(const TrainingDocument& d, int32_t ratio, const QuestionOptions
   return memory;
 }
 
+// Scores stretches of a text by the question's tokens they hold, rare ones more (idf over the
+// stretches): retrieval as plain as it can be, for comparison.
+std::vector<size_t> best_stretches(const std::vector<std::span<const int32_t>>& stretches,
+                                   std::span<const int32_t> question) {
+  std::map<int32_t, std::set<size_t>> holding;
+  for (size_t i = 0; i < stretches.size(); ++i) {
+    for (const int32_t token : stretches[i]) {
+      holding[token].insert(i);
+    }
+  }
+  std::vector<double> scores(stretches.size());
+  for (const int32_t token : std::set<int32_t>(question.begin(), question.end())) {
+    const auto found = holding.find(token);
+    if (found == holding.end()) {
+      continue;
+    }
+    const double idf =
+        std::log(static_cast<double>(stretches.size()) / static_cast<double>(found->second.size()));
+    for (const size_t i : found->second) {
+      scores[i] += idf;
+    }
+  }
+  std::vector<size_t> order(stretches.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return scores[a] > scores[b]; });
+  return order;
+}
+
+// Raw text of as many tokens as a document's slots at `ratio` are, the stretches that fit the
+// question best, the best last.
+Memory retrieved_memory(const TrainingDocument& d, const TrainingExample& e, int32_t ratio,
+                        const QuestionOptions& options, ReadingBatch& batch) {
+  constexpr size_t kStretch = 48;
+  const auto size =
+      static_cast<size_t>(std::min(static_cast<int32_t>(d.tokens.size()), options.longest_context));
+  std::vector<std::span<const int32_t>> stretches;
+  for (size_t at = 0; at < size; at += kStretch) {
+    stretches.push_back(std::span(d.tokens).subspan(at, std::min(kStretch, size - at)));
+  }
+  size_t left = size / static_cast<size_t>(ratio);
+  std::vector<size_t> taken;
+  for (const size_t i : best_stretches(stretches, e.question)) {
+    if (stretches[i].size() > left && !taken.empty()) {
+      break;
+    }
+    left -= std::min(left, stretches[i].size());
+    taken.push_back(i);
+  }
+  std::vector<int32_t> text;
+  for (auto i = taken.rbegin(); i != taken.rend(); ++i) {
+    text.insert(text.end(), stretches[*i].begin(), stretches[*i].end());
+  }
+  batch.sources.push_back({.tokens = std::move(text), .ratio = 0});
+  return {{batch.all_of(static_cast<int32_t>(batch.sources.size()) - 1, true)}};
+}
+
+double kept_of(const Memory& memory) {
+  double rows = -1;  // the sink
+  for (const MemoryPiece& piece : memory.pieces) {
+    rows += static_cast<double>(piece.rows.size());
+  }
+  return rows;
+}
+
+// What a row of questions is read behind.
+struct MemoryKind {
+  int32_t ratio = 0;          // of slots; 0: the text, −1: nothing
+  size_t shift = 0;           // whose: of the document that many further on
+  bool is_retrieved = false;  // in place of slots the text that fits the question
+};
+
 QuestionFigures ask(const backend::ExecutionContext& ctx, const ReadingModel& model,
                     const text::Tokenizer& tokenizer, const std::vector<Asked>& asked,
-                    int32_t ratio, size_t shift, const QuestionOptions& options) {
+                    const MemoryKind& kind, const QuestionOptions& options) {
   constexpr int32_t kAnswerTokens = 32;
   QuestionFigures out;
   const size_t step = std::max<size_t>(1, options.documents_at_once);
@@ -274,14 +350,18 @@ QuestionFigures ask(const backend::ExecutionContext& ctx, const ReadingModel& mo
     ReadingBatch scored;
     std::vector<const TrainingExample*> examples;
     for (size_t i = first; i < end; ++i) {
-      batch.memories.push_back(
-          memory_of(*asked[(i + shift) % asked.size()].document, ratio, options, batch));
-      for (const MemoryPiece& piece : batch.memories.back().pieces) {
-        out.kept_tokens += static_cast<double>(piece.rows.size());
+      const TrainingDocument& of = *asked[(i + kind.shift) % asked.size()].document;
+      if (!kind.is_retrieved) {
+        batch.memories.push_back(memory_of(of, kind.ratio, options, batch));
+        out.kept_tokens += kept_of(batch.memories.back());
       }
-      out.kept_tokens -= 1;  // the sink
       for (const TrainingExample* e : asked[i].examples) {
-        Reading r{.memory = static_cast<int32_t>(i - first),
+        if (kind.is_retrieved) {
+          batch.memories.push_back(retrieved_memory(of, *e, kind.ratio, options, batch));
+          out.kept_tokens +=
+              kept_of(batch.memories.back()) / static_cast<double>(asked[i].examples.size());
+        }
+        Reading r{.memory = static_cast<int32_t>(batch.memories.size()) - 1,
                   .tokens = e->question,
                   .first_target = static_cast<int32_t>(e->question.size())};
         batch.readings.push_back(r);
@@ -317,6 +397,10 @@ QuestionFigures ask(const backend::ExecutionContext& ctx, const ReadingModel& mo
 
 }  // namespace
 
+std::string retrieved_row(int32_t ratio) {
+  return fmt::format("retrieved text of as many tokens as {}x", ratio);
+}
+
 std::vector<QuestionFigures> measure_questions(const backend::ExecutionContext& ctx,
                                                const ReadingModel& model,
                                                const text::Tokenizer& tokenizer,
@@ -327,17 +411,18 @@ std::vector<QuestionFigures> measure_questions(const backend::ExecutionContext& 
   if (asked.size() < 2) {
     return out;
   }
-  const auto row = [&](std::string name, int32_t ratio, size_t shift) {
-    out.push_back(ask(ctx, model, tokenizer, asked, ratio, shift, options));
+  const auto row = [&](std::string name, const MemoryKind& kind) {
+    out.push_back(ask(ctx, model, tokenizer, asked, kind, options));
     out.back().memory = std::move(name);
   };
-  row("none", -1, 0);
+  row("none", {.ratio = -1});
   for (const int32_t ratio : options.ratios) {
-    row(fmt::format("{}x", ratio), ratio, 0);
-    row(fmt::format("{}x of another document", ratio), ratio, 1);
+    row(fmt::format("{}x", ratio), {.ratio = ratio});
+    row(fmt::format("{}x of another document", ratio), {.ratio = ratio, .shift = 1});
+    row(retrieved_row(ratio), {.ratio = ratio, .is_retrieved = true});
   }
   if (options.has_raw) {
-    row("raw", 0, 0);
+    row("raw", {});
   }
   return out;
 }

@@ -40,7 +40,7 @@ nlohmann::json to_json(const std::vector<ReadingFigures>& figures);
 
 // Answers to given questions behind one kind of memory.
 struct QuestionFigures {
-  std::string memory;  // "none", "8x", "8x of another document", "raw"
+  std::string memory;  // "none", "8x", "8x of another document", retrieved_row(8), "raw"
   int64_t documents = 0, questions = 0;
   double kept_tokens = 0;  // mean
   double answer_tokens = 0;
@@ -57,6 +57,10 @@ struct QuestionOptions {
   bool has_raw = true;
   size_t documents_at_once = 1;  // in one pass: more on a GPU
 };
+
+// What the row beside slots at this ratio is called: raw text of as many tokens, the stretches that
+// hold most of the question's rare tokens.
+std::string retrieved_row(int32_t ratio);
 
 // Documents with given questions, the first ones of the set.
 std::vector<QuestionFigures> measure_questions(const backend::ExecutionContext& ctx,

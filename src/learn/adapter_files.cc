@@ -48,6 +48,18 @@ std::optional<std::string> usable_adapter(store::Corpus& corpus, int64_t generat
   return std::nullopt;
 }
 
+std::map<std::string, std::string> usable_group_adapters(store::Corpus& corpus, int64_t generation,
+                                                         const Fingerprint& base) {
+  std::map<std::string, std::string> out;
+  for (const store::GroupAdapter& g : corpus.generations().group_adapters(generation)) {
+    const auto record = corpus.adapters().find(g.adapter);
+    if (record && !record->is_stale && record->base == base) {
+      out[g.group] = g.adapter;
+    }
+  }
+  return out;
+}
+
 std::string why_not_used(store::Corpus& corpus, int64_t generation, const Fingerprint& base) {
   for (const store::Generation& g : corpus.generations().list()) {
     if (g.number != generation || g.adapter.empty()) {

@@ -1,5 +1,6 @@
 // Adapters in and out of a corpus.
 #pragma once
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,6 +25,10 @@ model::LoraAdapter load_adapter(store::Corpus& corpus, const std::string& id,
 // for another model.
 std::optional<std::string> usable_adapter(store::Corpus& corpus, int64_t generation,
                                           const Fingerprint& base);
+
+// Ids of the adapters of groups of documents that may be used, by group.
+std::map<std::string, std::string> usable_group_adapters(store::Corpus& corpus, int64_t generation,
+                                                         const Fingerprint& base);
 
 // Why a generation answers without the adapter it has: for a reader of `ask`'s notes. Empty when it
 // has none, or a usable one.

@@ -118,6 +118,26 @@ class Reader {
   const AssessOptions& options_;
 };
 
+// What answers without the new adapter: of the group, else of all.
+std::string answers_now(store::Corpus& corpus, int64_t generation, const std::string& group,
+                        const Fingerprint& base) {
+  const auto of_groups = usable_group_adapters(corpus, generation, base);
+  if (const auto own = of_groups.find(group); own != of_groups.end()) {
+    return own->second;
+  }
+  return usable_adapter(corpus, generation, base).value_or("");
+}
+
+// A group without an adapter of its own is answered with the generation's.
+void use_adapter(store::Corpus& corpus, int64_t generation, const std::string& group,
+                 const std::string& adapter, const std::string& note) {
+  if (group.empty()) {
+    corpus.generations().set_adapter(generation, adapter);
+  } else {
+    corpus.generations().set_group_adapter(generation, group, adapter, note);
+  }
+}
+
 }  // namespace
 
 std::vector<double> score_answers(store::Corpus& corpus, const std::vector<Example>& questions,
@@ -194,30 +214,33 @@ AdapterVerdict assess_adapter(store::Corpus& corpus, int64_t generation, const s
                               const AssessOptions& options) {
   const std::vector<Example> questions = spread(held_out, options.max_questions);
   AdapterVerdict verdict{.questions = static_cast<int64_t>(questions.size())};
-  const auto current = options.is_against_base
-                           ? std::nullopt
-                           : usable_adapter(corpus, generation, model.fingerprint());
-  const std::string otherwise = current.value_or("");
+  const std::string otherwise =
+      options.is_against_base ? ""
+                              : answers_now(corpus, generation, options.group, model.fingerprint());
   if (otherwise == adapter) {
     verdict.is_accepted = true;
     verdict.note = "the adapter is the one that answers already";
     return verdict;
   }
   if (questions.empty()) {
-    corpus.generations().set_adapter(generation, otherwise);
     verdict.note = "no question was held back, so the new adapter was not judged and is not used";
+    if (options.group.empty()) {
+      use_adapter(corpus, generation, "", otherwise, verdict.note);
+    }
     return verdict;
   }
   std::optional<model::LoraAdapter> old;
-  if (current) {
-    old = load_adapter(corpus, *current, model.fingerprint());
+  if (!otherwise.empty()) {
+    old = load_adapter(corpus, otherwise, model.fingerprint());
   }
   const model::LoraAdapter made = load_adapter(corpus, adapter, model.fingerprint());
   const auto score = [&](const std::string& id, const model::LoraAdapter* with) {
-    const Contestant contestant{id.empty() ? "base" : id, with};
+    // A group's questions are others: what they score is kept apart.
+    const Contestant contestant{
+        (id.empty() ? "base" : id) + (options.group.empty() ? "" : "@" + options.group), with};
     return score_answers(corpus, questions, contestant, prompt_of, model, decoder, options);
   };
-  const std::vector<double> before = score(otherwise, old ? &*old : nullptr);
+  const std::vector<double> before = score(otherwise, old ? &*old : options.reader);
   const std::vector<double> after = score(adapter, &made);
   std::vector<std::string> documents;
   for (const Example& e : questions) {
@@ -228,7 +251,10 @@ AdapterVerdict assess_adapter(store::Corpus& corpus, int64_t generation, const s
   verdict.is_accepted = verdict.comparison.is_not_worse;
   verdict.note = "adapter " + adapter.substr(0, 8) + ": " + verdict.comparison.verdict() +
                  (verdict.is_accepted ? "; it answers from now on" : "; it is not used");
-  corpus.generations().set_adapter(generation, verdict.is_accepted ? adapter : otherwise);
+  if (verdict.is_accepted || options.group.empty()) {
+    use_adapter(corpus, generation, options.group, verdict.is_accepted ? adapter : otherwise,
+                verdict.note);
+  }
   return verdict;
 }
 

@@ -30,8 +30,11 @@ struct AssessOptions {
   model::SamplingOptions sampling = answer::AskOptions{}.sampling;
   std::vector<std::string> stop_strings = answer::AskOptions{}.stop_strings;
   int max_answer_tokens = 48;
-  double margin = 0.015;         // of F1: "not worse" is a lower end above minus this
+  double margin = 0.015;  // of F1: "not worse" is a lower end above minus this
+  // What answers where no adapter does: null, or what alone reads the slots in the prompts.
+  const model::LoraAdapter* reader = nullptr;
   bool is_against_base = false;  // not against the adapter that answers now
+  std::string group;             // of documents, that the adapter is for; "": the generation's own
   // Changes how it runs.
   std::stop_token stop;
   std::function<void(int64_t done, int64_t total)> on_progress;  // answers
@@ -62,8 +65,9 @@ struct AdapterVerdict {
 };
 
 // Compares a new adapter with what the generation answers with otherwise (the adapter it began
-// with, if that may be used, else the base), and gives the generation the winner. Without a
-// question held back nothing can be said: the new one is not taken.
+// with, if that may be used, else the base; for a group its own of before, else the generation's),
+// and gives the generation, or the group, the winner. Without a question held back nothing can be
+// said: the new one is not taken.
 AdapterVerdict assess_adapter(store::Corpus& corpus, int64_t generation, const std::string& adapter,
                               const std::vector<Example>& held_out, const PromptMaker& prompt_of,
                               const model::LanguageModel& model, model::Decoder& decoder,

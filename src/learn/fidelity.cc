@@ -50,6 +50,9 @@ FidelityResult assess_fidelity(store::Corpus& corpus, int64_t generation, const 
   std::map<std::string, int64_t> numbers;
   std::map<std::string, std::vector<Example>> by_document;
   for (const store::StoredDocument& d : corpus.documents().list(generation)) {
+    if (fidelity.includes && !fidelity.includes(d.document.id)) {
+      continue;
+    }
     numbers[d.document.id] = d.number;
     by_document[d.document.id];
     ++result.documents;

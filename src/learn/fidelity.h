@@ -9,6 +9,8 @@ struct FidelityOptions {
   double floor = 0.8;
   size_t max_questions = 24;  // of a document
   size_t max_answers = 480;   // of all documents, with slots and raw together
+  // By id, those that are measured now; null: all of the generation.
+  std::function<bool(const std::string& document_id)> includes;
 };
 
 struct FidelityResult {

@@ -19,9 +19,10 @@ constexpr const char* kUnit = "adapter";
 std::string recipe_of(const SequenceSet& training, const SequenceSet& held_out,
                       const model::LanguageModel& model, const TrainStageOptions& o) {
   std::string text = fmt::format(
-      "{} rank {} alpha {} seed {} lr {} epochs {} tokens {} batch {}×{} evaluations {} {} targets",
-      model.fingerprint().model, o.lora.rank, o.lora.alpha, o.lora.seed, o.lr, o.epochs,
-      o.max_tokens, o.micro_batch_tokens, o.accumulation, o.evaluations, o.patience);
+      "{} rank {} alpha {} seed {} lr {} to {} epochs {} tokens {} batch {}×{} evaluations {} {} "
+      "over {} targets",
+      model.fingerprint().model, o.lora.rank, o.lora.alpha, o.lora.seed, o.lr, o.lr_floor, o.epochs,
+      o.max_tokens, o.micro_batch_tokens, o.accumulation, o.evaluations, o.patience, o.reader_id);
   for (const model::LoraTarget target : o.lora.targets) {
     text += fmt::format(" {}", model::to_string(target));
   }
@@ -30,6 +31,9 @@ std::string recipe_of(const SequenceSet& training, const SequenceSet& held_out,
     for (const train::TrainingSequence& s : set->sequences) {
       text += fmt::format(" {}:{}{}", s.first_target, s.tokens.size(),
                           s.kv.defined() ? fmt::format(" {} at {}", s.kv_key, s.kv_at) : "");
+      for (const auto& soft : s.soft_tokens) {
+        text += fmt::format(" soft {} at {}", soft.key, soft.at);
+      }
       text.append(reinterpret_cast<const char*>(s.tokens.data()), s.tokens.size() * 4);
     }
   }
@@ -66,8 +70,14 @@ std::filesystem::path checkpoint_of(store::Corpus& corpus, const std::string& re
   return directory / mine;
 }
 
-std::optional<std::string> done_before(store::Corpus& corpus, const std::string& recipe) {
-  const auto job = corpus.jobs().find(store::kStageTrain, kUnit);
+// A group's adapter is a stage of its own, so that planning one does not forget the others.
+std::string stage_of(const std::string& group) {
+  return group.empty() ? store::kStageTrain : std::string(store::kStageTrain) + "/" + group;
+}
+
+std::optional<std::string> done_before(store::Corpus& corpus, const std::string& stage,
+                                       const std::string& recipe) {
+  const auto job = corpus.jobs().find(stage, kUnit);
   if (!job || job->state != store::JobState::done || job->input != recipe) {
     return std::nullopt;
   }
@@ -90,8 +100,12 @@ class AdapterRun {
     model::LoraAdapter adapter =
         model::on_device(ctx, model::make_lora_adapter(model_.config(), options_.lora));
     adapter.base = model_.fingerprint();
-    const model::Llama base(ctx, model_.config(),
-                            model::dequantised(ctx, model_.llama().weights(), Dtype::bf16));
+    const model::Llama base(
+        ctx, model_.config(),
+        options_.reader == nullptr
+            ? model::dequantised(ctx, model_.llama().weights(), Dtype::bf16)
+            : model::merged(ctx, model_.llama().weights(), model::on_device(ctx, *options_.reader),
+                            Dtype::bf16));
     train::LoraTask task(ctx, base, adapter, training.sequences, held_out.sequences,
                          {.micro_batch_tokens = options_.micro_batch_tokens,
                           .checkpointing = checkpointing(ctx),
@@ -105,7 +119,13 @@ class AdapterRun {
           }
           return !options_.stop.stop_requested();
         });
-    return model::on_host(ctx, adapter);
+    const model::LoraAdapter made = model::on_host(ctx, adapter);
+    if (options_.reader == nullptr) {
+      return made;
+    }
+    model::LoraAdapter both = model::stacked(model::on_host(ctx, *options_.reader), made);
+    both.base = made.base;
+    return both;
   }
 
  private:
@@ -130,7 +150,7 @@ class AdapterRun {
     return {.steps = steps,
             .accumulation = options_.accumulation,
             .lr = options_.lr,
-            .lr_floor = 0.1f,
+            .lr_floor = options_.lr_floor,
             .seed = options_.lora.seed,
             .evaluate_every = std::max<int64_t>(1, steps / std::max(1, options_.evaluations)),
             .patience = options_.patience,
@@ -151,11 +171,13 @@ nlohmann::json info_of(const TrainOutcome& outcome, const TrainStageOptions& opt
   for (const model::LoraTarget target : options.lora.targets) {
     targets.push_back(model::to_string(target));
   }
-  return {{"rank", options.lora.rank},
+  return {{"group", options.group},
+          {"rank", options.lora.rank},
           {"alpha", options.lora.alpha},
           {"targets", targets},
           {"seed", options.lora.seed},
           {"lr", options.lr},
+          {"reader", options.reader_id},
           {"steps", outcome.result.steps},
           {"sequences", outcome.sequences},
           {"held_out_loss_before", outcome.first_held_out},
@@ -186,12 +208,13 @@ TrainOutcome train_adapter(store::Corpus& corpus, const ExampleSplit& split,
     return outcome;
   }
   const std::string recipe = recipe_of(training, held_out, model, options);
-  if (const auto known = done_before(corpus, recipe)) {
+  const std::string stage = stage_of(options.group);
+  if (const auto known = done_before(corpus, stage, recipe)) {
     outcome.adapter = *known;
     outcome.is_reused = true;
     return outcome;
   }
-  corpus.jobs().plan(store::kStageTrain, {{kUnit, recipe}});
+  corpus.jobs().plan(stage, {{kUnit, recipe}});
   const auto checkpoint = checkpoint_of(corpus, recipe);
   const model::LoraAdapter adapter =
       AdapterRun(corpus, model, ctx, options).run(training, held_out, checkpoint, recipe, outcome);
@@ -203,7 +226,7 @@ TrainOutcome train_adapter(store::Corpus& corpus, const ExampleSplit& split,
   const auto documents = documents_of(corpus, split);
   store::Transaction transaction(corpus.db());
   outcome.adapter = store_adapter(corpus, adapter, documents, info_of(outcome, options));
-  corpus.jobs().complete(store::kStageTrain, kUnit, outcome.adapter);
+  corpus.jobs().complete(stage, kUnit, outcome.adapter);
   transaction.commit();
   if (corpus.fs().stat(checkpoint)) {
     corpus.fs().remove(checkpoint);

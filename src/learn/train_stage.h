@@ -27,6 +27,12 @@ struct TrainStageOptions {
   int evaluations = 6;       // of the held-out loss in a whole run
   int32_t patience = 2;      // evaluations without improvement
   size_t max_held_out = 32;  // sequences the held-out loss is taken over
+  std::string group;         // of documents, that the adapter is for; "": of all
+  float lr_floor = 0.1f;     // share of lr at the end
+  // Whose change of the model stands under the adapter, frozen: that of a compressor whose slots
+  // only its own weights read. The adapter that is stored holds both. Null: the base alone.
+  const model::LoraAdapter* reader = nullptr;
+  std::string reader_id;  // names its content
   // Changes how it runs.
   std::stop_token stop;
   std::function<void(const TrainProgress&)> on_progress;

@@ -2,6 +2,7 @@
 #include "apps/offbook/commands.h"
 #include "apps/offbook/compressors.h"
 #include "apps/offbook/engines.h"
+#include "apps/offbook/prompt_form.h"
 #include "apps/offbook/slot_use.h"
 
 #include <iostream>
@@ -11,7 +12,9 @@
 
 #include <unistd.h>
 
+#include "src/answer/group_vote.h"
 #include "src/learn/adapter_files.h"
+#include "src/learn/grouping.h"
 
 namespace offbook::app {
 namespace {
@@ -29,6 +32,7 @@ struct AskFlags {
   std::filesystem::path compressor;  // weights of the corpus's method
   std::string reading = "together";
   uint64_t shelf_bytes = store::kDefaultShelfBytes;
+  const CLI::App* command = nullptr;  // which flags were given
   bool explain = false;
   bool no_adapter = false;
   bool stats = false;
@@ -89,7 +93,8 @@ class Asker {
         open_(shell, engines_, flags.corpus, asks_often),
         answerer_(*open_.retriever, engines_.model(), engines_.decoder()) {
     flags_.ask.retrieve.mode = retrieve::mode_named(flags.mode);
-    use_adapter();
+    use_prompt_form();
+    use_adapters();
     use_slots();
     use_passage_memory();
     flags_.ask.on_evidence = [this](const Citation& c) { show(c); };
@@ -101,6 +106,7 @@ class Asker {
 
   void ask(const std::string& question, answer::Conversation& conversation) {
     shown_.clear();
+    vote_.reset();
     const answer::AskResult result = answerer_.ask(question, conversation, flags_.ask);
     shell_.write_result(result.answer.text.empty() ? "" : "\n\n");
     for (const Citation& c : result.answer.citations) {
@@ -126,21 +132,71 @@ class Asker {
   }
 
  private:
-  // The one that the corpus was trained with, if it may be used with this model.
-  void use_adapter() {
-    const auto id =
-        learn::usable_adapter(open_.corpus, open_.generation, engines_.model().fingerprint());
-    if (id && !flags_.no_adapter) {
-      adapter_ = learn::load_adapter(open_.corpus, *id, engines_.model().fingerprint());
-      flags_.ask.adapter = &*adapter_;
-      flags_.ask.adapter_id = *id;
+  // As the corpus was learned, where the flags say nothing else.
+  void use_prompt_form() {
+    for (const store::Generation& g : open_.corpus.generations().list()) {
+      if (g.number != open_.generation) {
+        continue;
+      }
+      const PromptForm form = PromptForm::from_json(g.settings.value("prompt", json()));
+      answer::AskOptions as_learned = flags_.ask;
+      form.apply(as_learned);
+      const auto is_given = [&](const char* flag) { return flags_.command->count(flag) > 0; };
+      flags_.slots = is_given("--slots") ? flags_.slots : form.slots;
+      flags_.ask.wording.shots = as_learned.wording.shots;
+      if (!is_given("--evidence")) {
+        flags_.ask.evidence_sentences = as_learned.evidence_sentences;
+      }
+      if (!is_given("--instruction")) {
+        flags_.ask.wording.instruction = as_learned.wording.instruction;
+      }
+    }
+  }
+
+  // Those that the corpus was trained with, if they may be used with this model.
+  void use_adapters() {
+    if (flags_.no_adapter) {
       return;
     }
-    const std::string why =
-        learn::why_not_used(open_.corpus, open_.generation, engines_.model().fingerprint());
-    if (!why.empty() && !flags_.no_adapter) {
+    const Fingerprint& base = engines_.model().fingerprint();
+    if (const auto id = learn::usable_adapter(open_.corpus, open_.generation, base)) {
+      flags_.ask.adapter = adapter_of(*id);
+    } else if (const std::string why = learn::why_not_used(open_.corpus, open_.generation, base);
+               !why.empty()) {
       shell_.note("note: {}; the base model answers; `offbook train` makes a new one", why);
     }
+    group_adapters_ = learn::usable_group_adapters(open_.corpus, open_.generation, base);
+    if (!group_adapters_.empty()) {
+      grouping_ = learn::grouping_of(open_.corpus, open_.generation);
+      flags_.ask.choose_adapter = [this](const retrieve::Retrieval& found) {
+        return choose_adapter(found);
+      };
+    }
+  }
+
+  // Read when first asked for.
+  answer::AdapterChoice adapter_of(const std::string& id) {
+    auto& adapter = adapters_[id];
+    if (!adapter) {
+      adapter = std::make_unique<model::LoraAdapter>(
+          learn::load_adapter(open_.corpus, id, engines_.model().fingerprint()));
+    }
+    const auto record = open_.corpus.adapters().find(id);
+    return {adapter.get(), id, record ? record->info.value("reader", "") : ""};
+  }
+
+  // Of the group that the passages found vote for; where it has none, the one of all documents.
+  answer::AdapterChoice choose_adapter(const retrieve::Retrieval& found) {
+    vote_ = answer::vote_of_groups(
+        found.passages, [&](const std::string& path) { return grouping_.group_of(path); });
+    const auto own = group_adapters_.find(vote_->group);
+    const answer::AdapterChoice chosen =
+        own == group_adapters_.end() ? flags_.ask.adapter : adapter_of(own->second);
+    answering_ = chosen.id.empty() ? "the base model"
+                 : own == group_adapters_.end()
+                     ? "adapter " + chosen.id.substr(0, 8) + ", of all documents"
+                     : "adapter " + chosen.id.substr(0, 8);
+    return chosen;
   }
 
   // The compressed form of the documents, and of the passages where a method is named for them.
@@ -198,6 +254,14 @@ class Asker {
       shell_.say("  {} {}–{}: {} / {}, {:.3f}", p.path, p.passage.span.begin, p.passage.span.end,
                  rank(p.text_rank), rank(p.dense_rank), p.cosine);
     }
+    if (vote_) {
+      std::vector<std::string> shares;
+      for (const auto& [group, share] : vote_->shares) {
+        shares.push_back(fmt::format("{} {:.2f}", group.empty() ? "(none)" : group, share));
+      }
+      shell_.say("Group by the passages' votes: {}; {} answers.", fmt::join(shares, ", "),
+                 answering_);
+    }
     if (!result.slots.passages.empty()) {
       shell_.say("Passages given by their slots ({} positions):", result.slots.tokens);
     }
@@ -231,6 +295,9 @@ class Asker {
              {"citations", citations},
              {"supporting", result.supporting},
              {"stats", as_json(result.stats)}};
+    if (flags_.explain && vote_) {
+      out["group"] = {{"name", vote_->group}, {"votes", vote_->shares}, {"answers", answering_}};
+    }
     if (flags_.explain) {
       out["slots"] = json::array();
       for (const answer::SlotPassage& p : result.slots.passages) {
@@ -257,7 +324,11 @@ class Asker {
   Engines engines_;
   OpenCorpus open_;
   answer::Answerer answerer_;
-  std::optional<model::LoraAdapter> adapter_;
+  std::map<std::string, std::unique_ptr<model::LoraAdapter>> adapters_;  // by id
+  std::map<std::string, std::string> group_adapters_;                    // ids by group
+  learn::Grouping grouping_;
+  std::optional<answer::GroupVote> vote_;  // on the last question
+  std::string answering_;
   std::unique_ptr<OpenSlots> slots_;
   CompressorChoice passages_;
   std::optional<store::Shelf> shelf_;
@@ -303,6 +374,7 @@ void run_chat(const Shell& shell, AskFlags& flags) {
 
 void add_ask_options(CLI::App* command, AskFlags& f) {
   auto& a = f.ask;
+  f.command = command;
   command->add_option("--file", a.retrieve.path_globs,
                       "only documents whose path matches (shell pattern; repeatable)");
   command->add_option("--mode", f.mode, "search by words, meaning or hybrid")

@@ -3,7 +3,9 @@
 
 #include <memory>
 
+#include "src/learn/choose_ratios.h"
 #include "src/learn/fidelity.h"
+#include "src/learn/grouping.h"
 
 namespace offbook::app {
 namespace {
@@ -42,6 +44,30 @@ double floor_of(store::Corpus& corpus, int64_t generation) {
   return learn::FidelityOptions{}.floor;
 }
 
+// Where each document has a ratio of its own.
+void say_ratio(const Shell& shell, store::Corpus& corpus, int64_t document, int64_t generation,
+               json& out) {
+  out["ratio"] = nullptr;
+  double tolerance = 0;
+  for (const store::Generation& g : corpus.generations().list()) {
+    const json compress = g.number == generation ? g.settings.value("compress", json()) : json();
+    if (!compress.is_object() || compress.value("ratio", json()) != "auto") {
+      continue;
+    }
+    tolerance = compress.value("tolerance", 0.0);
+    for (const store::ChosenRatio& r : corpus.generations().ratios(generation)) {
+      if (r.document == document && r.method == compress.value("method", "")) {
+        out["ratio"] = {{"method", r.method},
+                        {"ratio", r.ratio},
+                        {"score", r.score},
+                        {"probes", r.probes},
+                        {"tolerance", tolerance}};
+        shell.say("{}: {}", r.method, learn::reason_of(r, tolerance));
+      }
+    }
+  }
+}
+
 // Questions kept and rejected, and what the fidelity score decided.
 void say_learned(const Shell& shell, store::Corpus& corpus, const store::StoredDocument& d,
                  int64_t generation, json& out) {
@@ -69,7 +95,8 @@ void say_learned(const Shell& shell, store::Corpus& corpus, const store::StoredD
       shell.say("{}: {}", f.method, learn::reason_of(f, floor));
     }
   }
-  if (out["fidelity"].empty()) {
+  say_ratio(shell, corpus, d.number, generation, out);
+  if (out["fidelity"].empty() && out["ratio"].is_null()) {
     shell.say("answered from raw passages: no fidelity has been measured");
   }
 }
@@ -87,10 +114,14 @@ void inspect_document(const Shell& shell, const InspectFlags& flags) {
            {"type", d.media_type},
            {"source_bytes", d.source_bytes},
            {"text_bytes", found->text_bytes},
+           {"group", learn::grouping_of(corpus, generation).group_of(d.path)},
            {"passages", json::array()}};
   shell.say("{}\n  id {}\n  title {}\n  {}, {} of source, {} of text, {} passages", d.path, d.id,
             d.title, d.media_type, in_bytes(d.source_bytes), in_bytes(found->text_bytes),
             found->passage_count);
+  if (const std::string group = out["group"]; !group.empty()) {
+    shell.say("  group {}", group);
+  }
   say_learned(shell, corpus, *found, generation, out);
   if (flags.show_passages) {
     say_passages(shell, corpus.documents().passages(found->number), out);
@@ -98,17 +129,60 @@ void inspect_document(const Shell& shell, const InspectFlags& flags) {
   shell.say_json(out);
 }
 
+// Id of the adapter that answers for a group: its own, else the generation's; empty for the base.
+std::string adapter_for(store::Corpus& corpus, int64_t generation, const std::string& group) {
+  for (const store::GroupAdapter& g : corpus.generations().group_adapters(generation)) {
+    if (g.group == group && !g.is_stale) {
+      return g.adapter;
+    }
+  }
+  for (const store::Generation& g : corpus.generations().list()) {
+    if (g.number == generation && !g.is_adapter_stale) {
+      return g.adapter;
+    }
+  }
+  return "";
+}
+
+void say_groups(const Shell& shell, store::Corpus& corpus, int64_t generation,
+                const std::map<std::string, int64_t>& groups) {
+  std::map<std::string, store::GroupAdapter> own;
+  for (const store::GroupAdapter& g : corpus.generations().group_adapters(generation)) {
+    own[g.group] = g;
+  }
+  for (const auto& [group, documents] : groups) {
+    const std::string answers = adapter_for(corpus, generation, group);
+    const std::string who = answers.empty() ? "the base model" : "adapter " + answers.substr(0, 8);
+    const auto mine = own.find(group);
+    shell.say("group {}: {} documents, {} answers{}", group.empty() ? "(none)" : group, documents,
+              who,
+              mine == own.end()       ? ""
+              : mine->second.is_stale ? " (its own was trained on a document that was removed)"
+                                      : " (" + mine->second.note + ")");
+  }
+}
+
 void list_documents(const Shell& shell, const InspectFlags& flags) {
   store::Corpus corpus = shell.corpora().open(flags.corpus, store::Access::read);
   json list = json::array();
-  for (const auto& d : corpus.documents().list(corpus.generations().require_active())) {
+  const int64_t generation = corpus.generations().require_active();
+  const learn::Grouping grouping = learn::grouping_of(corpus, generation);
+  std::map<std::string, int64_t> groups;
+  for (const auto& d : corpus.documents().list(generation)) {
+    const std::string group = grouping.group_of(d.document.path);
+    ++groups[group];
     list.push_back({{"id", d.document.id},
                     {"path", d.document.path},
                     {"title", d.document.title},
                     {"text_bytes", d.text_bytes},
-                    {"passages", d.passage_count}});
+                    {"passages", d.passage_count},
+                    {"group", group},
+                    {"adapter", adapter_for(corpus, generation, group)}});
     shell.say("{:48} {:>10}, {} passages", d.document.path, in_bytes(d.text_bytes),
               d.passage_count);
+  }
+  if (groups.size() > 1) {
+    say_groups(shell, corpus, generation, groups);
   }
   shell.say_json(list);
 }

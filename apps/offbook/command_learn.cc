@@ -1,5 +1,6 @@
 // learn, ingest, index, compress
 #include "apps/offbook/commands.h"
+#include "apps/offbook/presets.h"
 #include "apps/offbook/stages.h"
 #include "apps/offbook/training_stages.h"
 
@@ -58,7 +59,8 @@ bool is_compressed_otherwise(LearnJob& job) {
     return was.value(field, json()) != wanted.value(field, json());
   };
   return was.is_null() != wanted.is_null() ||
-         (!was.is_null() && (differs("method") || differs("weights") || differs("ratio")));
+         (!was.is_null() &&
+          (differs("method") || differs("weights") || differs("ratio") || differs("tolerance")));
 }
 
 json settings_of(LearnJob& job, bool is_training_asked_for) {
@@ -70,10 +72,19 @@ json settings_of(LearnJob& job, bool is_training_asked_for) {
                 {"passage_tokens", job.ingest.passages.size_tokens},
                 {"overlap_tokens", job.ingest.passages.overlap_tokens}};
   settings["compress"] = compression_settings(job);
+  settings["prompt"] = job.training.prompt.to_json();
+  settings["groups"] = job.groups.to_json();
   settings["fidelity_floor"] = job.training.fidelity.floor;
   settings["is_trained"] = is_training_asked_for;  // or there was no time for it
   settings["training"] = training_limits(job.training);
   return settings;
+}
+
+// An adapter for each group of documents, and the groups are others now.
+bool is_grouped_otherwise(LearnJob& job) {
+  const auto active = job.corpus.generations().active();
+  return !job.training.is_off && active && active->settings.value("is_trained", false) &&
+         active->settings.value("groups", json()) != job.groups.to_json();
 }
 
 // Training was asked for, and the generation that answers has had none.
@@ -93,7 +104,7 @@ bool has_work(LearnJob& job) {
   return !changes.added.empty() || !changes.changed.empty() ||
          (job.ingest.prune && !changes.removed.empty()) || job.generation == 0 ||
          job.corpus.generations().building().has_value() || is_compressed_otherwise(job) ||
-         is_to_be_trained(job) || has_pending_contexts(job) ||
+         is_to_be_trained(job) || is_grouped_otherwise(job) || has_pending_contexts(job) ||
          !job.corpus.vectors().missing(job.generation, job.engines.encoder_fingerprint()).empty();
 }
 
@@ -211,6 +222,7 @@ void run_learn(Shell& shell, LearnFlags& flags, std::string_view only) {
                .generation = newest_generation(corpus),
                .ingest = flags.ingest,
                .training = flags.training};
+  job.groups = learn::Grouping::parse(real_file_system(), flags.training.groups);
   job.compression = flags.compression;
   job.compression.is_off = job.compression.is_off || !only.empty();
   job.compressor = open_compressor(shell, engines, job.compression);
@@ -316,11 +328,20 @@ void add_learn(CLI::App& app, Shell& shell) {
                                   "  offbook learn ./docs --into handbook\n"
                                   "  offbook learn ./docs --into handbook --no-train\n"
                                   "  offbook learn ./docs --into handbook --questions faq.csv\n"
+                                  "  offbook learn ./docs --into handbook --questions faq.csv "
+                                  "--preset best\n"
                                   "  offbook learn ./docs --into handbook --prune --dry-run",
                                   [&shell, learn] { run_learn(shell, *learn, ""); });
   add_folder_options(command, *learn);
+  add_preset_option(command, learn->training, &learn->compression);
   add_training_options(command, learn->training);
   add_assess_options(command, learn->training);
+  command
+      ->add_option("--groups", learn->training.groups,
+                   "which documents share an adapter: folder (each folder within FOLDER), none, or "
+                   "a .csv with the columns file (a path or pattern) and group; a question's group "
+                   "is what most of the passages found for it are of")
+      ->capture_default_str();
   add_compression_options(command, learn->compression);
   command->add_flag("--train,!--no-train", learn->train,
                     "study, train and assess too (the default), or not");

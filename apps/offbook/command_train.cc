@@ -1,5 +1,6 @@
 // train, assess
 #include "apps/offbook/commands.h"
+#include "apps/offbook/presets.h"
 #include "apps/offbook/training_stages.h"
 
 #include <memory>
@@ -17,7 +18,8 @@ struct TrainFlags {
 };
 
 // A generation with the documents that answer now; `learn` that was stopped has to go first.
-int64_t begin_generation(store::Corpus& corpus, const std::string& name, double fidelity_floor) {
+int64_t begin_generation(store::Corpus& corpus, const std::string& name, double fidelity_floor,
+                         const PromptForm& prompt) {
   corpus.generations().require_active();
   if (const auto building = corpus.generations().building()) {
     OB_REQUIRE(building->settings.contains("is_training"), InvalidArgument,
@@ -26,14 +28,20 @@ int64_t begin_generation(store::Corpus& corpus, const std::string& name, double 
   }
   json settings = corpus.generations().active()->settings;
   settings["is_training"] = true;
+  settings["prompt"] = prompt.to_json();
   settings["fidelity_floor"] = fidelity_floor;
   return corpus.generations().begin(settings);
 }
 
-// The one the generation was compressed with, for the prompts and the documents' fidelity.
-void use_compressor(LearnJob& job, int64_t generation) {
+// Groups and compressor of the generation, for the prompts and the documents' fidelity; the
+// prompts' form too where it is not asked for anew.
+void use_settings(LearnJob& job, int64_t generation, bool is_as_learned) {
   for (const store::Generation& g : job.corpus.generations().list()) {
     if (g.number == generation) {
+      if (is_as_learned) {
+        job.training.prompt = PromptForm::from_json(g.settings.value("prompt", json()));
+      }
+      job.groups = learn::Grouping::from_json(g.settings.value("groups", json()));
       job.compressor = compressor_of(job.shell, job.engines, g.settings, {});
     }
   }
@@ -42,24 +50,43 @@ void use_compressor(LearnJob& job, int64_t generation) {
   }
 }
 
+// Why no new adapter answers.
+std::string reasons(const json& assess) {
+  std::vector<std::string> notes;
+  const json groups = assess.value("groups", json::object());
+  for (const auto& [group, verdict] : groups.items()) {
+    notes.push_back(fmt::format("group {}: {}", group, verdict.value("note", "")));
+  }
+  if (assess.contains("note") || notes.empty()) {
+    notes.insert(notes.begin(), assess.value("note", "no adapter was trained"));
+  }
+  return fmt::format("{}", fmt::join(notes, "; "));
+}
+
 void run_train(Shell& shell, const TrainFlags& flags) {
   Engines engines(shell);
   store::Corpus corpus = shell.corpora().open(flags.corpus, store::Access::write);
   const int64_t active = corpus.generations().require_active();
   LearnJob job{
-      shell, engines, corpus, begin_generation(corpus, flags.corpus, flags.training.fidelity.floor),
-      {},    {},      {},     flags.training};
+      shell,
+      engines,
+      corpus,
+      begin_generation(corpus, flags.corpus, flags.training.fidelity.floor, flags.training.prompt),
+      {},
+      {},
+      {},
+      flags.training};
   job.result = {{"corpus", flags.corpus}};
-  use_compressor(job, active);
+  use_settings(job, active, false);
   run_study_stage(job);
   run_train_stage(job);
   run_assess_stage(job);
-  const bool is_accepted = job.result["assess"].value("is_accepted", false);
+  const bool is_accepted = job.result["assess"].value("is_any_accepted", false);
   if (is_accepted) {
     corpus.generations().activate(job.generation);
     shell.note("generation {} of {} answers now", job.generation, flags.corpus);
   } else {
-    const std::string note = job.result["assess"].value("note", "no adapter was trained");
+    const std::string note = reasons(job.result["assess"]);
     corpus.generations().mark_failed(job.generation, note);
     shell.note("generation {} goes on answering: {}", active, note);
   }
@@ -77,16 +104,21 @@ void run_assess(Shell& shell, const TrainFlags& flags) {
   store::Corpus corpus = shell.corpora().open(flags.corpus, store::Access::write);
   LearnJob job{shell, engines, corpus, corpus.generations().require_active(),
                {},    {},      {},     flags.training};
-  use_compressor(job, job.generation);
-  const auto adapter = learn::usable_adapter(corpus, job.generation, engines.model().fingerprint());
-  OB_REQUIRE(adapter || job.compressor.open, NotFound,
+  use_settings(job, job.generation, true);
+  const Fingerprint& base = engines.model().fingerprint();
+  if (const auto adapter = learn::usable_adapter(corpus, job.generation, base)) {
+    job.adapters.push_back({"", *adapter});
+  }
+  for (const auto& [group, id] : learn::usable_group_adapters(corpus, job.generation, base)) {
+    job.adapters.push_back({group, id});
+  }
+  OB_REQUIRE(!job.adapters.empty() || job.compressor.open, NotFound,
              "{} answers without an adapter and without compressed documents, so there is nothing "
              "to assess; `offbook train {}` and `offbook compress {}` make them",
              flags.corpus, flags.corpus, flags.corpus);
-  job.adapter = adapter.value_or("");
   job.training.assess.is_against_base = true;
   run_assess_stage(job);
-  shell.say("{}", job.result["assess"].value("note", ""));
+  shell.say("{}", reasons(job.result["assess"]));
   shell.say_json(job.result);
 }
 
@@ -98,12 +130,17 @@ void add_corpus(CLI::App* command, TrainFlags& flags) {
 
 void add_training_options(CLI::App* command, TrainingOptions& t) {
   command->add_option("--questions", t.questions, "your questions with answers: jsonl or csv");
+  command
+      ->add_option("--group-questions", t.group_questions,
+                   "fewest questions from which a group of documents gets an adapter of its own")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
   command->add_flag("--self-study", t.with_self_study, "self-study beside your questions");
   command
-      ->add_option("--slots", t.slots,
-                   "compressed documents in the prompts trained on, as `ask` will be told: auto, "
-                   "always, never")
-      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->add_option("--slots", t.prompt.slots,
+                   "compressed documents in the prompts, here and of `ask` afterwards: auto, "
+                   "always, never, only (in place of passages)")
+      ->check(CLI::IsMember({"auto", "always", "never", "only"}))
       ->capture_default_str();
   command->add_option("--study-passages", t.study.max_passages, "most passages self-study looks at")
       ->check(CLI::Range(1, 1'000'000))
@@ -150,6 +187,7 @@ void add_train(CLI::App& app, Shell& shell) {
                   "  offbook train handbook --questions faq.csv --epochs 5",
                   [&shell, train] { run_train(shell, *train); });
   add_corpus(command, *train);
+  add_preset_option(command, train->training, nullptr);
   add_training_options(command, train->training);
   add_assess_options(command, train->training);
 

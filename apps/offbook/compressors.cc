@@ -1,5 +1,8 @@
 #include "apps/offbook/compressors.h"
 
+#include "src/compress/beacon/reading_figures.h"
+#include "src/learn/choose_ratios.h"
+
 namespace offbook::app {
 namespace {
 
@@ -64,8 +67,60 @@ std::unique_ptr<OpenCompressor> find_weights(Engines& engines, const std::string
   return nullptr;
 }
 
+// Of `learn` or of what a generation remembers: a number, or "auto".
+void set_ratio(OpenCompressor& open, const json& ratio, const json& tolerance) {
+  open.is_auto = ratio == "auto";
+  if (!open.is_auto) {
+    open.ratio = ratio.is_number() ? ratio.get<double>() : 16;
+    return;
+  }
+  OB_REQUIRE(!open.describe().is_query_aware, InvalidArgument,
+             "--ratio auto compares slots with the text beforehand; {} works when a question comes",
+             open.describe().id);
+  open.tolerance = tolerance.is_number() ? tolerance.get<double>() : open.tolerance;
+  open.ratio = learn::trained_ratios(*open.compressor).front();  // what is foretold with
+}
+
+// The number a flag holds. InvalidArgument.
+json ratio_of(const std::string& flag) {
+  if (flag == "auto") {
+    return flag;
+  }
+  char* end = nullptr;
+  const double value = std::strtod(flag.c_str(), &end);
+  OB_REQUIRE(end != flag.c_str() && *end == 0 && value >= 1 && value <= 512, InvalidArgument,
+             "--ratio is a number from 1 to 512, or auto, not '{}'", flag);
+  return value;
+}
+
+// Why weights that were not asked for are left alone: where, on the questions they were tuned on,
+// retrieved text of as many tokens answers better at every ratio. Empty where they hold no such
+// figures.
+std::string why_off(const OpenCompressor& open) {
+  const json figures = open.compressor->weights().held_out.value("questions", json::object());
+  std::string best;
+  for (const int ratio : {8, 16, 32}) {
+    const json slots = figures.value(fmt::format("{}x", ratio), json());
+    const json raw = figures.value(compress::retrieved_row(ratio), json());
+    if (!slots.is_object() || !raw.is_object()) {
+      continue;
+    }
+    const double ours = slots.value("f1", 0.0);
+    const double theirs = raw.value("f1", 0.0);
+    if (ours >= theirs) {
+      return "";
+    }
+    best = fmt::format(
+        "no compression by default: on the questions its weights were tuned on, retrieved text of "
+        "as many tokens as {} slots at {}× answers better (F1 {:.1f} against {:.1f}); --method {} "
+        "compresses all the same",
+        open.describe().id, ratio, theirs, ours, open.describe().id);
+  }
+  return best;
+}
+
 void warn_of_ratio(const Shell& shell, const OpenCompressor& open) {
-  if (!open.describe().needs_training) {
+  if (!open.describe().needs_training || open.is_auto) {
     return;
   }
   const json ratios = open.compressor->weights().settings.value("ratios", json::array());
@@ -83,7 +138,8 @@ json OpenCompressor::settings() const {
   return {{"method", describe().id},
           {"weights", describe().weights_hash},
           {"file", weights.empty() ? "" : std::filesystem::absolute(weights).string()},
-          {"ratio", ratio},
+          {"ratio", is_auto ? json("auto") : json(ratio)},
+          {"tolerance", is_auto ? json(tolerance) : json()},
           {"is_query_aware", describe().is_query_aware}};
 }
 
@@ -115,7 +171,14 @@ CompressorChoice open_compressor(const Shell& shell, Engines& engines,
         method, shell.options.model);
     return choice;
   }
-  choice.open->ratio = options.stage.ratio;
+  if (options.method.empty() && options.weights.empty()) {
+    choice.why_none = why_off(*choice.open);
+    if (!choice.why_none.empty()) {
+      choice.open.reset();
+      return choice;
+    }
+  }
+  set_ratio(*choice.open, ratio_of(options.ratio), options.tolerance);
   warn_of_ratio(shell, *choice.open);
   return choice;
 }
@@ -146,7 +209,7 @@ CompressorChoice compressor_of(const Shell& shell, Engines& engines, const json&
         method, shell.options.model);
     return choice;
   }
-  choice.open->ratio = saved.value("ratio", 16.0);
+  set_ratio(*choice.open, saved.value("ratio", json(16.0)), saved.value("tolerance", json()));
   if (choice.open->describe().weights_hash != saved.value("weights", "")) {
     choice.why_none = fmt::format(
         "slots are not used: the corpus was compressed with other {} weights than {}; "
@@ -169,8 +232,14 @@ void add_compression_options(CLI::App* command, CompressionOptions& o) {
                       "random, selective_context, quito (when asked), none; default: beacon, where "
                       "there are weights for the model");
   command->add_option("--compressor", o.weights, "file with the method's trained weights");
-  command->add_option("--ratio", o.stage.ratio, "tokens a slot stands for")
-      ->check(CLI::Range(1.0, 512.0))
+  command
+      ->add_option("--ratio", o.ratio,
+                   "tokens a slot stands for; auto: for each document the highest that keeps its "
+                   "answers within --tolerance of the raw text's, by questions made from its text; "
+                   "else the document stays raw")
+      ->capture_default_str();
+  command->add_option("--tolerance", o.tolerance, "of --ratio auto: points of F1 that may be lost")
+      ->check(CLI::Range(0.0, 100.0))
       ->capture_default_str();
   command
       ->add_option("--context-budget", o.stage.max_bytes,

@@ -15,6 +15,8 @@ struct CompressionOptions {
   std::string method;             // empty: the beacon, where there are weights for the model
   std::filesystem::path weights;  // empty: looked for, see open_compressor()
   int kv_bits = 8;
+  std::string ratio = "16";  // or "auto": each document has its own
+  double tolerance = 5;      // of "auto": points of F1
   learn::CompressOptions stage;
   bool is_off = false;
 };
@@ -26,7 +28,9 @@ struct OpenCompressor {
   compress::BaseModel base;
   std::unique_ptr<compress::Compressor> compressor;
   std::filesystem::path weights;  // file; empty for methods without training
-  double ratio = 16;
+  double ratio = 16;              // of all documents, unless is_auto
+  bool is_auto = false;           // documents have ratios of their own
+  double tolerance = 5;           // that they were chosen with
 
   const compress::Description& describe() const { return compressor->describe(); }
   store::ContextRecipe recipe() const { return learn::recipe_of(*compressor, base, ratio); }

@@ -1,5 +1,7 @@
 #include "apps/offbook/slot_use.h"
 
+#include "src/learn/fidelity.h"
+
 namespace offbook::app {
 namespace {
 
@@ -33,7 +35,7 @@ void OpenSlots::store_made(const Shell& shell, const std::string& name) {
                             static_cast<store::KvPrecision>(kv_bits));
     }
     for (const auto& [document, ordinal] : used) {
-      corpus.contexts().count_hit(document, ordinal, source->recipe());
+      corpus.contexts().count_hit(document, ordinal, source->recipe_of(document));
     }
     corpus.contexts().enforce_budget(max_bytes);
   } catch (const Error& e) {
@@ -65,21 +67,44 @@ std::unique_ptr<OpenSlots> open_slots(const Shell& shell, Engines& engines, Open
   slots->kv_bits = saved.value("kv_bits", 8);
   slots->max_bytes = saved.value("max_bytes", learn::CompressOptions{}.max_bytes);
   const OpenCompressor& compressor = *slots->compressor.open;
-  slots->source.emplace(
-      open.corpus, *compressor.compressor, compressor.base, writing_context(engines),
-      answer::SlotSource::Config{.recipe = compressor.recipe(), .trusted = std::move(trusted)});
+  slots->source.emplace(open.corpus, *compressor.compressor, compressor.base,
+                        writing_context(engines),
+                        answer::SlotSource::Config{
+                            .recipe = compressor.recipe(),
+                            .ratios = ratios_of_documents(open.corpus, open.generation, compressor),
+                            .trusted = std::move(trusted)});
   return slots;
 }
 
 std::set<int64_t> trusted_documents(store::Corpus& corpus, int64_t generation,
                                     const std::string& method) {
   std::set<int64_t> trusted;
+  for (const store::ChosenRatio& r : corpus.generations().ratios(generation)) {
+    if (r.ratio > 0 && r.method == method) {
+      trusted.insert(r.document);
+    }
+  }
   for (const store::Fidelity& f : corpus.generations().fidelity(generation)) {
-    if (f.use_slots && f.method == method) {
+    if (f.method == method && f.use_slots) {
       trusted.insert(f.document);
+    } else if (f.method == method && f.questions >= learn::kFewestFidelityQuestions) {
+      trusted.erase(f.document);  // questions say more than the text does
     }
   }
   return trusted;
+}
+
+std::map<int64_t, double> ratios_of_documents(store::Corpus& corpus, int64_t generation,
+                                              const OpenCompressor& compressor) {
+  std::map<int64_t, double> ratios;
+  if (compressor.is_auto) {
+    for (const store::ChosenRatio& r : corpus.generations().ratios(generation)) {
+      if (r.method == compressor.describe().id) {
+        ratios[r.document] = r.ratio;
+      }
+    }
+  }
+  return ratios;
 }
 
 std::string query_aware_method(OpenCorpus& open) {

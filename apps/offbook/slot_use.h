@@ -23,9 +23,14 @@ struct OpenSlots {
 std::unique_ptr<OpenSlots> open_slots(const Shell& shell, Engines& engines, OpenCorpus& open,
                                       answer::SlotUse use, const std::filesystem::path& weights);
 
-// Documents of a generation whose measured fidelity allows slots of this method.
+// Documents of a generation that slots of this method may answer for: measured on questions, or,
+// where none were, at a ratio that was chosen for their text.
 std::set<int64_t> trusted_documents(store::Corpus& corpus, int64_t generation,
                                     const std::string& method);
+
+// Ratios of the documents where each has its own; empty: all have one.
+std::map<int64_t, double> ratios_of_documents(store::Corpus& corpus, int64_t generation,
+                                              const OpenCompressor& compressor);
 
 // The method a corpus was learned with when it is one that reads the question; else empty.
 std::string query_aware_method(OpenCorpus& open);

@@ -1,10 +1,14 @@
 #include "apps/offbook/stages.h"
 
 #include "apps/offbook/model_memory.h"
+#include "apps/offbook/slot_use.h"
 #include "apps/offbook/training_stages.h"
 
 #include <algorithm>
 #include <chrono>
+#include <thread>
+
+#include "src/learn/choose_ratios.h"
 
 namespace offbook::app {
 namespace {
@@ -89,7 +93,9 @@ Forecast forecast_compress(const Workload& w) {
     return {};
   }
   const OpenCompressor& open = *w.job->compressor.open;
-  const auto& stage = w.job->compression.stage;
+  learn::CompressOptions stage = w.job->compression.stage;
+  stage.ratio = open.ratio;
+  stage.precision = static_cast<store::KvPrecision>(w.job->compression.kv_bits);
   const auto tokens = static_cast<int64_t>(w.compress_tokens);
   const uint64_t all =
       learn::stored_bytes(*open.compressor, open.base.llama.config(), tokens, stage);
@@ -97,7 +103,8 @@ Forecast forecast_compress(const Workload& w) {
   const double made = static_cast<double>(bytes) / static_cast<double>(std::max<uint64_t>(1, all));
   // A trained method holds the base once more, merged in 16 bits.
   const uint64_t writer = open.describe().needs_training ? bytes_in_bf16(open.base.llama) : 0;
-  return {.seconds = made * w.compress_tokens / w.compress_tokens_per_second,
+  // Of documents with ratios of their own this is the most: those that stay raw take nothing.
+  return {.seconds = (made * w.compress_tokens + w.choice_tokens) / w.compress_tokens_per_second,
           .disk_bytes = bytes,
           .memory_bytes = w.model_bytes + writer + (uint64_t{96} << 20)};
 }
@@ -111,11 +118,53 @@ void carry_fidelity(LearnJob& job) {
   }
   const nlohmann::json was = active->settings.value("compress", nlohmann::json());
   const nlohmann::json now = open.settings();
-  if (was.is_object() && was.value("method", "") == now.value("method", "") &&
-      was.value("weights", "") == now.value("weights", "") &&
-      was.value("ratio", 0.0) == now.value("ratio", 0.0)) {
+  const auto is_same = [&](const char* field) {
+    return was.value(field, nlohmann::json()) == now.value(field, nlohmann::json());
+  };
+  if (was.is_object() && is_same("method") && is_same("weights") && is_same("ratio") &&
+      is_same("tolerance")) {
     learn::carry_fidelity(job.corpus, active->number, job.generation, now["method"]);
   }
+}
+
+// A ratio for each document, or none.
+void choose_ratios(LearnJob& job) {
+  const OpenCompressor& open = *job.compressor.open;
+  Progress progress(job.shell, "ratio", "documents");
+  learn::RatioOptions options{.ratios = learn::trained_ratios(*open.compressor),
+                              .tolerance = open.tolerance};
+  options.stop = job.shell.stop();
+  options.on_progress = [&](int64_t done, int64_t total) {
+    progress.update(static_cast<double>(done), static_cast<double>(total));
+  };
+  learn::TextFidelityMeter meter(job.engines.model(), job.engines.decoder(), *open.compressor,
+                                 writing_context(job.engines), options.probes);
+  const learn::RatioResult r =
+      learn::choose_ratios(job.corpus, job.generation, meter, *open.compressor,
+                           open.base.fingerprint, job.engines.counter(), options);
+  std::vector<std::string> chosen;
+  nlohmann::json by_ratio = nlohmann::json::object();
+  for (const auto& [ratio, documents] : r.chosen) {
+    chosen.push_back(fmt::format("{} at {:g}×", documents, ratio));
+    by_ratio[fmt::format("{:g}", ratio)] = documents;
+  }
+  chosen.push_back(fmt::format("{} raw", r.raw));
+  job.result["ratio"] = {{"documents", r.documents},    {"measured", r.measured},
+                         {"chosen", by_ratio},          {"raw", r.raw},
+                         {"tolerance", open.tolerance}, {"without_probes", r.without_probes}};
+  job.shell.note("ratio: of {} documents {}; tolerance {:g} points of F1, {} measured now",
+                 r.documents, fmt::join(chosen, ", "), open.tolerance, r.measured);
+}
+
+// Two passes' worth of segments for a GPU (compress::most_pass_rows).
+constexpr size_t kGpuSegments = 40;
+
+// Beside a GPU: what it writes is quantised and stored by these.
+int writing_threads(const Shell& shell) {
+  const int all = shell.options.threads > 0
+                      ? shell.options.threads
+                      : static_cast<int>(std::max(2u, std::thread::hardware_concurrency()));
+  return std::clamp(all - 1, 1, 16);
 }
 
 void run_compress_stage(LearnJob& job) {
@@ -124,10 +173,20 @@ void run_compress_stage(LearnJob& job) {
     return;
   }
   const OpenCompressor& open = *job.compressor.open;
-  Progress progress(job.shell, "compress", "tokens");
   learn::CompressOptions options = job.compression.stage;
+  options.ratio = open.ratio;
+  if (open.is_auto) {
+    choose_ratios(job);
+    options.ratio_of = [ratios = ratios_of_documents(job.corpus, job.generation, open)](
+                           int64_t document) { return ratios.at(document); };
+  }
+  Progress progress(job.shell, "compress", "tokens");
   options.precision = static_cast<store::KvPrecision>(job.compression.kv_bits);
   options.stop = job.shell.stop();
+  if (job.engines.device().is_gpu()) {
+    options.segments_at_once = kGpuSegments;
+    options.threads = writing_threads(job.shell);
+  }
   options.on_progress = [&](int64_t done, int64_t total) {
     progress.update(static_cast<double>(done), static_cast<double>(total));
   };
@@ -136,7 +195,7 @@ void run_compress_stage(LearnJob& job) {
                                 job.engines.counter(), writing_context(job.engines), options);
   carry_fidelity(job);
   job.result["compress"] = {{"method", open.describe().id},
-                            {"ratio", open.ratio},
+                            {"ratio", open.settings()["ratio"]},
                             {"documents", r.documents},
                             {"segments", r.segments},
                             {"made", r.made},
@@ -200,6 +259,13 @@ void add_compression_workload(LearnJob& job, Workload& w) {
                            ? 0
                            : static_cast<double>(job.corpus.contexts().tokens_without(
                                  job.generation, open.recipe())));
+  const auto documents =
+      static_cast<double>(job.plan.changes.added.size() + job.plan.changes.changed.size() +
+                          job.plan.changes.unchanged.size());
+  if (open.is_auto && documents > 0) {
+    w.choice_tokens = documents * learn::tokens_of_choice(w.compress_tokens / documents,
+                                                          {.ratios = {open.ratio}});
+  }
   if (w.compress_tokens > 0) {
     w.compress_tokens_per_second = learn::measure_compression(
         *open.compressor, job.engines.counter(), writing_context(job.engines), open.ratio);

@@ -2,16 +2,21 @@
 #pragma once
 #include "apps/offbook/compressors.h"
 #include "apps/offbook/engines.h"
+#include "apps/offbook/prompt_form.h"
 
 #include <span>
 #include <string>
 
 #include "src/learn/fidelity.h"
 #include "src/learn/forecast.h"
+#include "src/learn/grouping.h"
 #include "src/learn/ingest_stage.h"
 #include "src/retrieve/index_stage.h"
 
 namespace offbook::app {
+
+// TrainStageOptions::max_tokens where only the epochs bound a run.
+inline constexpr int64_t kNoTokenLimit = int64_t{1} << 50;
 
 // How a corpus is trained.
 struct TrainingOptions {
@@ -22,11 +27,19 @@ struct TrainingOptions {
   learn::FidelityOptions fidelity;
   std::filesystem::path questions;  // the user's own; empty: self-study
   bool with_self_study = false;     // beside the user's own
-  std::string slots = "auto";       // as `ask` will be told
+  std::string groups = "folder";    // learn::Grouping::parse
+  size_t group_questions = learn::kFewestGroupExamples;
+  PromptForm prompt;  // as `ask` will build it
   bool is_off = false;
   // Of the whole `learn`: what is left beside the other stages bounds the numbers above. 0: no
   // bound.
   double minutes = 12;
+};
+
+// The adapter of a group of documents ("": of all) that the stage train made; assess judges it.
+struct TrainedAdapter {
+  std::string group, id;
+  double share = 1;  // of all that was trained
 };
 
 // One `learn` on its way through the stages.
@@ -39,7 +52,8 @@ struct LearnJob {
   learn::IngestPlan plan;
   nlohmann::json result = nlohmann::json::object();  // what each stage did
   TrainingOptions training;
-  std::string adapter;  // that the stage train made; assess judges it
+  learn::Grouping groups;
+  std::vector<TrainedAdapter> adapters;
   CompressionOptions compression;
   CompressorChoice compressor;  // what `compression` came to
 };
@@ -67,6 +81,7 @@ struct Workload {
   const LearnJob* job = nullptr;
   double compress_tokens = 0;             // to be compressed
   double compress_tokens_per_second = 0;  // 0: nothing is compressed
+  double choice_tokens = 0;               // read to choose ratios, where documents have their own
 };
 
 struct Stage {

@@ -2,6 +2,8 @@
 
 #include "apps/offbook/slot_use.h"
 
+#include <set>
+
 #include "src/learn/adapter_files.h"
 #include "src/learn/ask_prompts.h"
 #include "src/learn/question_set.h"
@@ -25,7 +27,8 @@ bool trains(const Workload& w) {
 class Prompts {
  public:
   explicit Prompts(LearnJob& job)
-      : retriever_(job.corpus, job.generation, job.engines.encoder(),
+      : form_(job.training.prompt),
+        retriever_(job.corpus, job.generation, job.engines.encoder(),
                    job.engines.encoder_fingerprint(), job.engines.context()),
         answerer_(retriever_, job.engines.model(), job.engines.decoder()) {
     if (has_contexts(job)) {
@@ -34,31 +37,43 @@ class Prompts {
           job.corpus, *open.compressor, open.base, writing_context(job.engines),
           answer::SlotSource::Config{
               .recipe = open.recipe(),
+              .ratios = ratios_of_documents(job.corpus, job.generation, open),
               .trusted = trusted_documents(job.corpus, job.generation, open.describe().id)});
     }
   }
   learn::PromptMaker maker(answer::SlotUse use) {
     answer::AskOptions options;
+    form_.apply(options);
     options.slot_source = slots_ ? &*slots_ : nullptr;
     options.slots.use = use;
     return learn::ask_prompts(answerer_, options);
   }
 
-  // What `ask` will give: slots where they are used then. Soft tokens, and slots that only their
-  // own adapter reads, are never trained on.
+  // What `ask` will give: slots where they are used then. Those that only their own adapter reads
+  // are trained on where every prompt has some.
   learn::PromptMaker training_maker(const LearnJob& job) {
-    const bool is_trainable = has_contexts(job) &&
-                              job.compressor.open->describe().kind != ContextKind::soft_tokens &&
-                              job.compressor.open->compressor->reader_adapter() == nullptr;
-    return maker(is_trainable ? answer::slot_use_named(job.training.slots)
-                              : answer::SlotUse::never);
+    const bool is_trainable =
+        has_contexts(job) &&
+        (job.compressor.open->compressor->reader_adapter() == nullptr || is_always(job));
+    return maker(is_trainable ? answer::slot_use_named(form_.slots) : answer::SlotUse::never);
   }
 
+  // Under which adapters are trained; null: the base alone.
+  static const model::LoraAdapter* reader_of(const LearnJob& job) {
+    return has_contexts(job) && is_always(job) ? job.compressor.open->compressor->reader_adapter()
+                                               : nullptr;
+  }
+
+  static bool is_always(const LearnJob& job) {
+    const answer::SlotUse use = answer::slot_use_named(job.training.prompt.slots);
+    return use == answer::SlotUse::always || use == answer::SlotUse::only;
+  }
   static bool has_contexts(const LearnJob& job) {
     return job.compressor.open && !job.compressor.open->describe().is_query_aware;
   }
 
  private:
+  PromptForm form_;
   retrieve::Retriever retriever_;
   answer::Answerer answerer_;
   std::optional<answer::SlotSource> slots_;
@@ -120,23 +135,102 @@ learn::AssessOptions assess_options(LearnJob& job, Progress& progress) {
   return options;
 }
 
-void assess_adapter(LearnJob& job) {
+// Groups' names with their documents' examples, as they are trained.
+std::vector<learn::GroupedExamples> grouped_examples(LearnJob& job) {
+  return learn::split_by_group(split_of(job),
+                               learn::groups_of_documents(job.corpus, job.generation, job.groups),
+                               job.training.group_questions);
+}
+
+std::string of_group(const std::string& group) {
+  return group.empty() ? "" : fmt::format(" of group {}", group);
+}
+
+// Of the combined adapter, or of one group.
+json& result_of(LearnJob& job, const char* stage, const std::string& group) {
+  return group.empty() ? job.result[stage] : job.result[stage]["groups"][group];
+}
+
+void assess_adapter(LearnJob& job, const learn::GroupedExamples& examples,
+                    const TrainedAdapter& adapter) {
+  constexpr size_t kFewestQuestions = 10;
   Progress progress(job.shell, "assess", "answers");
   Prompts prompts(job);
+  learn::AssessOptions options = assess_options(job, progress);
+  options.group = adapter.group;
+  options.reader = Prompts::reader_of(job);
+  options.max_questions =
+      std::max(std::min(options.max_questions, kFewestQuestions),
+               static_cast<size_t>(adapter.share * static_cast<double>(options.max_questions)));
   const learn::AdapterVerdict v = learn::assess_adapter(
-      job.corpus, job.generation, job.adapter, split_of(job).held_out, prompts.training_maker(job),
-      job.engines.model(), job.engines.decoder(), assess_options(job, progress));
+      job.corpus, job.generation, adapter.id, examples.split.held_out, prompts.training_maker(job),
+      job.engines.model(), job.engines.decoder(), options);
   const auto& difference = v.comparison.difference;
-  job.result["assess"] = {{"is_accepted", v.is_accepted},
-                          {"questions", v.questions},
-                          {"documents", v.documents},
-                          {"f1_before", v.comparison.before},
-                          {"f1_after", v.comparison.after},
-                          {"difference", difference.estimate},
-                          {"low", difference.low},
-                          {"high", difference.high},
-                          {"note", v.note}};
-  job.shell.note("assess: {}", v.note);
+  json& out = result_of(job, "assess", adapter.group);
+  out.update({{"is_accepted", v.is_accepted},
+              {"questions", v.questions},
+              {"documents", v.documents},
+              {"f1_before", v.comparison.before},
+              {"f1_after", v.comparison.after},
+              {"difference", difference.estimate},
+              {"low", difference.low},
+              {"high", difference.high},
+              {"note", v.note}});
+  job.result["assess"]["is_any_accepted"] =
+      v.is_accepted || job.result["assess"].value("is_any_accepted", false);
+  job.shell.note("assess{}: {}", of_group(adapter.group), v.note);
+}
+
+// Which adapter answers for a group of documents: its own, else the generation's; "" for the base.
+class AnsweringAdapters {
+ public:
+  explicit AnsweringAdapters(LearnJob& job)
+      : job_(job),
+        groups_(learn::groups_of_documents(job.corpus, job.generation, job.groups)),
+        all_(learn::usable_adapter(job.corpus, job.generation, base()).value_or("")),
+        of_groups_(learn::usable_group_adapters(job.corpus, job.generation, base())) {}
+
+  const std::string& id_for(const std::string& document_id) const {
+    const auto group = groups_.find(document_id);
+    const auto own = group == groups_.end() ? of_groups_.end() : of_groups_.find(group->second);
+    return own == of_groups_.end() ? all_ : own->second;
+  }
+  // Holds the reader of a compressor with these weights.
+  bool reads(const std::string& id, const std::string& weights_hash) const {
+    const auto record = job_.corpus.adapters().find(id);
+    return record && record->info.value("reader", "") == weights_hash;
+  }
+  // All that answer for some document.
+  std::set<std::string> ids() const {
+    std::set<std::string> out;
+    for (const auto& [document, group] : groups_) {
+      out.insert(id_for(document));
+    }
+    return out;
+  }
+  std::optional<model::LoraAdapter> load(const std::string& id) const {
+    return id.empty() ? std::nullopt : std::optional(learn::load_adapter(job_.corpus, id, base()));
+  }
+
+ private:
+  const Fingerprint& base() const { return job_.engines.model().fingerprint(); }
+
+  LearnJob& job_;
+  std::map<std::string, std::string> groups_;
+  std::string all_;
+  std::map<std::string, std::string> of_groups_;
+};
+
+void add(learn::FidelityResult& to, const learn::FidelityResult& from) {
+  if (from.measured > 0) {
+    to.lowest = to.measured > 0 ? std::min(to.lowest, from.lowest) : from.lowest;
+    to.highest = std::max(to.highest, from.highest);
+  }
+  to.documents += from.documents;
+  to.measured += from.measured;
+  to.too_few += from.too_few;
+  to.left_out += from.left_out;
+  to.use_slots += from.use_slots;
 }
 
 // With what answers in this generation, as `ask` would use it.
@@ -145,26 +239,26 @@ void assess_fidelity(LearnJob& job) {
     return;
   }
   const OpenCompressor& open = *job.compressor.open;
-  const auto& base = job.engines.model().fingerprint();
-  const auto id = learn::usable_adapter(job.corpus, job.generation, base);
-  std::optional<model::LoraAdapter> adapter;
-  if (id) {
-    adapter = learn::load_adapter(job.corpus, *id, base);
-  }
   const model::LoraAdapter* reader = open.compressor->reader_adapter();
-  const std::string name = id.value_or("base");
+  const AnsweringAdapters adapters(job);
   Progress progress(job.shell, "fidelity", "answers");
   Prompts prompts(job);
-  const learn::FidelityResult r =
-      learn::assess_fidelity(job.corpus, job.generation, open.describe().id, split_of(job).held_out,
-                             {.raw = prompts.maker(answer::SlotUse::never),
-                              .slots = prompts.maker(answer::SlotUse::only),
-                              .with_raw = {"raw/" + name, adapter ? &*adapter : nullptr},
-                              .with_slots = {"slots/" + name, reader != nullptr ? reader
-                                                              : adapter         ? &*adapter
-                                                                                : nullptr}},
-                             job.engines.model(), job.engines.decoder(),
-                             assess_options(job, progress), job.training.fidelity);
+  learn::FidelityResult r;
+  for (const std::string& id : adapters.ids()) {
+    const std::optional<model::LoraAdapter> adapter = adapters.load(id);
+    const model::LoraAdapter* own = adapter ? &*adapter : nullptr;
+    const std::string name = id.empty() ? "base" : id;
+    const bool is_own = adapters.reads(id, open.describe().weights_hash);
+    learn::FidelityOptions options = job.training.fidelity;
+    options.includes = [&](const std::string& document) { return adapters.id_for(document) == id; };
+    add(r, learn::assess_fidelity(
+               job.corpus, job.generation, open.describe().id, split_of(job).held_out,
+               {.raw = prompts.maker(answer::SlotUse::never),
+                .slots = prompts.maker(answer::SlotUse::only),
+                .with_raw = {"raw/" + name, own},
+                .with_slots = {"slots/" + name, is_own || reader == nullptr ? own : reader}},
+               job.engines.model(), job.engines.decoder(), assess_options(job, progress), options));
+  }
   job.result["fidelity"] = {{"documents", r.documents}, {"measured", r.measured},
                             {"too_few", r.too_few},     {"left_out", r.left_out},
                             {"use_slots", r.use_slots}, {"lowest", r.lowest},
@@ -174,6 +268,64 @@ void assess_fidelity(LearnJob& job) {
       "{:.2f} of the raw text's F1, floor {:.2f}), {} have too few questions, {} wait for time",
       r.use_slots, r.documents, r.measured, r.lowest, r.highest, job.training.fidelity.floor,
       r.too_few, r.left_out);
+}
+
+// Adapters of groups that no document is in any more, of another --groups.
+void forget_other_groups(LearnJob& job) {
+  std::set<std::string> there;
+  for (const auto& [document, group] :
+       learn::groups_of_documents(job.corpus, job.generation, job.groups)) {
+    there.insert(group);
+  }
+  for (const store::GroupAdapter& g : job.corpus.generations().group_adapters(job.generation)) {
+    if (!there.contains(g.group)) {
+      job.corpus.generations().set_group_adapter(job.generation, g.group, "", "");
+    }
+  }
+}
+
+void train_one(LearnJob& job, Prompts& prompts, const learn::GroupedExamples& examples) {
+  Progress progress(job.shell, "train", "steps");
+  learn::TrainStageOptions options = job.training.train;
+  options.group = examples.group;
+  if (const model::LoraAdapter* reader = Prompts::reader_of(job)) {
+    options.reader = reader;
+    options.reader_id = job.compressor.open->describe().weights_hash;
+  }
+  options.max_tokens =
+      static_cast<int64_t>(examples.share * static_cast<double>(options.max_tokens));
+  options.stop = job.shell.stop();
+  options.on_progress = [&](const learn::TrainProgress& p) {
+    progress.update(static_cast<double>(p.step), static_cast<double>(p.steps));
+  };
+  const learn::TrainOutcome r =
+      learn::train_adapter(job.corpus, examples.split, job.engines.model(),
+                           prompts.training_maker(job), job.engines.device_context(), options);
+  result_of(job, "train", examples.group)
+      .update({{"adapter", r.adapter},
+               {"is_reused", r.is_reused},
+               {"steps", r.result.steps},
+               {"sequences", r.sequences},
+               {"tokens", r.tokens},
+               {"not_asked", r.not_asked},
+               {"too_long", r.too_long},
+               {"held_out_loss_before", r.first_held_out},
+               {"held_out_loss", r.result.best_held_out.value_or(0)}});
+  const std::string of = of_group(examples.group);
+  if (r.adapter.empty()) {
+    job.shell.note("train: no question to learn from; the base model answers");
+    return;
+  }
+  job.adapters.push_back({examples.group, r.adapter, examples.share});
+  if (r.is_reused) {
+    job.shell.note("train: adapter {}{} was trained on the same before", r.adapter.substr(0, 8),
+                   of);
+  } else {
+    job.shell.note(
+        "train: adapter {}{} after {} steps on {} questions; held-out loss {:.3f} → {:.3f}",
+        r.adapter.substr(0, 8), of, r.result.steps, r.sequences, r.first_held_out,
+        r.result.best_held_out.value_or(0));
+  }
 }
 
 }  // namespace
@@ -276,35 +428,10 @@ void run_train_stage(LearnJob& job) {
   if (job.training.is_off) {
     return;
   }
-  Progress progress(job.shell, "train", "steps");
-  learn::TrainStageOptions options = job.training.train;
-  options.stop = job.shell.stop();
-  options.on_progress = [&](const learn::TrainProgress& p) {
-    progress.update(static_cast<double>(p.step), static_cast<double>(p.steps));
-  };
+  forget_other_groups(job);
   Prompts prompts(job);
-  const learn::TrainOutcome r =
-      learn::train_adapter(job.corpus, split_of(job), job.engines.model(),
-                           prompts.training_maker(job), job.engines.device_context(), options);
-  job.adapter = r.adapter;
-  job.result["train"] = {{"adapter", r.adapter},
-                         {"is_reused", r.is_reused},
-                         {"steps", r.result.steps},
-                         {"sequences", r.sequences},
-                         {"tokens", r.tokens},
-                         {"not_asked", r.not_asked},
-                         {"too_long", r.too_long},
-                         {"held_out_loss_before", r.first_held_out},
-                         {"held_out_loss", r.result.best_held_out.value_or(0)}};
-  if (r.adapter.empty()) {
-    job.shell.note("train: no question to learn from; the base model answers");
-  } else if (r.is_reused) {
-    job.shell.note("train: adapter {} was trained on the same before", r.adapter.substr(0, 8));
-  } else {
-    job.shell.note(
-        "train: adapter {} after {} steps on {} questions; held-out loss {:.3f} → {:.3f}",
-        r.adapter.substr(0, 8), r.result.steps, r.sequences, r.first_held_out,
-        r.result.best_held_out.value_or(0));
+  for (const learn::GroupedExamples& examples : grouped_examples(job)) {
+    train_one(job, prompts, examples);
   }
 }
 
@@ -312,13 +439,18 @@ void run_assess_stage(LearnJob& job) {
   if (job.training.is_off) {
     return;
   }
-  if (job.adapter.empty()) {
-    job.adapter =
-        learn::usable_adapter(job.corpus, job.generation, job.engines.model().fingerprint())
-            .value_or("");
-    job.result["assess"] = {{"note", "no new adapter"}, {"adapter", job.adapter}};
-  } else {
-    assess_adapter(job);
+  if (job.adapters.empty()) {
+    job.result["assess"] = {{"note", "no new adapter"},
+                            {"adapter", learn::usable_adapter(job.corpus, job.generation,
+                                                              job.engines.model().fingerprint())
+                                            .value_or("")}};
+  }
+  for (const learn::GroupedExamples& examples : grouped_examples(job)) {
+    for (const TrainedAdapter& adapter : job.adapters) {
+      if (adapter.group == examples.group) {
+        assess_adapter(job, examples, adapter);
+      }
+    }
   }
   assess_fidelity(job);
 }

@@ -277,20 +277,14 @@ void Answerer::generate(Job& job) {
   if (options.prompt_only) {
     return;
   }
-  // Slots that another adapter wrote must be read under it.
-  const bool is_reader =
-      !job.conversation.slots.parts.empty() && options.slot_source->reader_adapter() != nullptr;
-  const model::LoraAdapter* adapter =
-      is_reader ? options.slot_source->reader_adapter() : options.adapter;
-  const std::string adapter_id =
-      is_reader ? options.slot_source->recipe().weights_hash : options.adapter_id;
+  const AdapterChoice chosen = reader_of(job);
   runner_.set_memory(options.passage_memory);
   const auto counts = [&] {
     return options.passage_memory != nullptr ? options.passage_memory->counts()
                                              : PassageMemory::Counts{};
   };
   const PassageMemory::Counts before = counts();
-  PromptRun run = runner_.run(result.prompt, adapter, adapter_id);
+  PromptRun run = runner_.run(result.prompt, chosen.adapter, chosen.id);
   result.stats.found_passages = counts().found - before.found;
   result.stats.read_passages = counts().computed - before.computed;
   result.stats.prompt_seconds = watch.lap();
@@ -308,7 +302,7 @@ void Answerer::generate(Job& job) {
                        .max_tokens = options.max_answer_tokens,
                        .stop_tokens = text::chat_stop_ids(model_.tokenizer(), model_.chat_format()),
                        .stop_strings = options.stop_strings,
-                       .adapter = adapter,
+                       .adapter = chosen.adapter,
                        .lookup = tokens_of(result.prompt),
                        .on_text = options.on_text});
   result.stats.generate_seconds = watch.lap();
@@ -317,7 +311,21 @@ void Answerer::generate(Job& job) {
   result.answer.text = trimmed(generated.text);
   result.answer.prompt_tokens = result.stats.prompt_tokens;
   result.answer.generated_tokens = result.stats.generated_tokens;
-  runner_.keep(std::move(run), result.prompt, adapter_id, generated.tokens);
+  runner_.keep(std::move(run), result.prompt, chosen.id, generated.tokens);
+}
+
+// Slots that only their own adapter reads are read under it, or under one that holds it.
+AdapterChoice Answerer::reader_of(const Job& job) const {
+  const AskOptions& options = job.options;
+  AdapterChoice chosen =
+      options.choose_adapter ? options.choose_adapter(job.result.retrieval) : options.adapter;
+  const bool has_own =
+      !job.conversation.slots.parts.empty() && options.slot_source->reader_adapter() != nullptr;
+  if (!has_own || chosen.reads == options.slot_source->recipe().weights_hash) {
+    return chosen;
+  }
+  return {.adapter = options.slot_source->reader_adapter(),
+          .id = options.slot_source->recipe().weights_hash};
 }
 
 void Answerer::cite(Job& job, const QuoteFinder& finder) {

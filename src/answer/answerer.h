@@ -42,6 +42,14 @@ struct PassageCompression {
   double ratio = 2;
 };
 
+// Whose weights answer; no adapter: the base's.
+struct AdapterChoice {
+  const model::LoraAdapter* adapter = nullptr;
+  std::string id;  // names the adapter's content; empty without one
+  // Weights' hash of a compressor whose own reader it holds: it may read that one's slots.
+  std::string reads;
+};
+
 struct AskOptions {
   retrieve::RetrieveOptions retrieve;
   FocusOptions focus;
@@ -67,8 +75,9 @@ struct AskOptions {
   // share of its words.
   double min_cosine = 0.3;
   double min_word_share = 0.6;
-  const model::LoraAdapter* adapter = nullptr;
-  std::string adapter_id;  // names the adapter's content; empty without one
+  AdapterChoice adapter;
+  // Where set, chooses in place of `adapter` from the passages found: adapters of groups.
+  std::function<AdapterChoice(const retrieve::Retrieval&)> choose_adapter;
   // End when the prompt is made: training and assessment read exactly what the model would be
   // given.
   bool prompt_only = false;
@@ -133,6 +142,7 @@ class Answerer {
   void choose_focus(Job& job);
   void fill_focus(Job& job, int room);
   Prompt render(const Job& job) const;
+  AdapterChoice reader_of(const Job& job) const;
   void generate(Job& job);
   void cite(Job& job, const QuoteFinder& finder);
   int room_for_passages(const Job& job) const;

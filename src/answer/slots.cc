@@ -77,7 +77,19 @@ bool SlotSource::has_any(SlotUse use) const {
   return use != SlotUse::never && (use != SlotUse::automatic || !config_.trusted.empty());
 }
 
+store::ContextRecipe SlotSource::recipe_of(int64_t document) const {
+  store::ContextRecipe recipe = config_.recipe;
+  if (!config_.ratios.empty()) {
+    recipe.ratio = config_.ratios.at(document);
+  }
+  return recipe;
+}
+
 bool SlotSource::may_use(int64_t document, SlotUse use) const {
+  if (const auto own = config_.ratios.find(document);
+      !config_.ratios.empty() && (own == config_.ratios.end() || own->second <= 0)) {
+    return false;
+  }
   return use == SlotUse::automatic ? config_.trusted.contains(document) : use != SlotUse::never;
 }
 
@@ -122,12 +134,13 @@ std::shared_ptr<const SlotSource::Loaded> SlotSource::load(int64_t document, int
   if (!segment) {
     return nullptr;  // past the end, or the document was never cut in segments
   }
-  std::string key = store::context_key(*segment, config_.recipe);
-  auto context = corpus_.contexts().get(document, segment->ordinal, config_.recipe);
+  const store::ContextRecipe recipe = recipe_of(document);
+  std::string key = store::context_key(*segment, recipe);
+  auto context = corpus_.contexts().get(document, segment->ordinal, recipe);
   if (!context) {
     const std::string text = corpus_.documents().text(document, segment->span);
     const compress::Request request{
-        .segment = &*segment, .text = text, .budget = {.ratio = config_.recipe.ratio}};
+        .segment = &*segment, .text = text, .budget = {.ratio = recipe.ratio}};
     context = compressor_.compress(ctx_, std::span(&request, 1)).front();
     made_.push_back({document, *segment, *context});
   }

@@ -56,6 +56,9 @@ class SlotSource {
  public:
   struct Config {
     store::ContextRecipe recipe;
+    // Ratios of the documents where each has its own; 0 and absent: it has no slots. Empty: all
+    // have the recipe's.
+    std::map<int64_t, double> ratios;
     std::set<int64_t> trusted;  // documents whose fidelity allows slots
     size_t kept_contexts = 32;  // in memory: 2 MB each for SmolLM2 at 16×
   };
@@ -82,6 +85,7 @@ class SlotSource {
   // Adapter under which the prompt must be read; null: whatever reads.
   const model::LoraAdapter* reader_adapter() const { return compressor_.reader_adapter(); }
   const store::ContextRecipe& recipe() const { return config_.recipe; }
+  store::ContextRecipe recipe_of(int64_t document) const;
 
   // Since the last call: what had to be made, and which segments were used (document, ordinal), so
   // that a writer can store both.

@@ -9,8 +9,10 @@
 //
 // usage: bar_question_rows [--weights FILE] [--device D] [--set fairytaleqa] [--documents N]
 //   [--questions N] [--steps N] [--lr X] [--rows REGEX] [--recipe FILE] [--json FILE] [--whole]
-//   [--quick] [--sabotage]
+//   [--tune] [--quick] [--sabotage]
 // --whole: every document of the set, not its part for testing alone; of sets no weights saw.
+// --tune: the part that settings are chosen on, in place of that for testing. Other shares of slots
+// in a budget ("focus, 320: 288 of text") run where --rows names them.
 #include "bench/bars/bar.h"
 #include "bench/bars/records.h"
 
@@ -79,6 +81,7 @@ struct Row {
   int32_t budget = 0;     // kept tokens of retrieved, picked and focus
   bool is_other = false;  // another document's memory
   int32_t raw = 0;        // focus: of the budget, for the best passages' text; slots get the rest
+  bool is_extra = false;  // runs only where it is named
 };
 
 std::vector<std::string> words_of(const std::string& text) {
@@ -329,7 +332,7 @@ struct Flags {
   size_t documents = 1000, questions = 1000;
   int64_t steps = 0;
   float lr = 3e-4f;
-  bool is_whole = false;
+  bool is_whole = false, is_tuning = false;
 };
 
 Flags parse(int argc, char** argv) {
@@ -337,6 +340,7 @@ Flags parse(int argc, char** argv) {
   const char* known = std::getenv("OFFBOOK_BEACON");
   f.weights = known != nullptr ? known : "models/smollm2-135m-instruct/beacon.safetensors";
   f.is_whole = std::find(argv + 1, argv + argc, std::string_view("--whole")) != argv + argc;
+  f.is_tuning = std::find(argv + 1, argv + argc, std::string_view("--tune")) != argv + argc;
   for (int i = 1; i + 1 < argc; ++i) {
     const std::string name = argv[i];
     const std::string value = argv[i + 1];
@@ -443,7 +447,8 @@ int run(const Flags& flags) {
   std::vector<Document> test_part;
   for (const nlohmann::json& record : bars::lines_of(bars::decompressed(path))) {
     const auto part = metrics::split_part(record.at("id").get<std::string>());
-    const bool is_test = flags.is_whole || part == metrics::SplitPart::test;
+    const bool is_test = flags.is_whole || part == (flags.is_tuning ? metrics::SplitPart::tune
+                                                                    : metrics::SplitPart::test);
     if (is_test && test_part.size() < flags.documents) {
       test_part.push_back(read_document(record, model, wording, lead));
     } else if (!is_test && part == metrics::SplitPart::train && flags.steps > 0) {
@@ -465,6 +470,10 @@ int run(const Flags& flags) {
                              {"picked 8x slots, 96 at most", Kind::picked, 8, 96},
                              {"focus, 96: 64 of text", Kind::focus, 8, 96, false, 64},
                              {"focus, 320: 256 of text", Kind::focus, 8, 320, false, 256},
+                             {"focus, 96: 86 of text", Kind::focus, 8, 96, false, 86, true},
+                             {"focus, 96: 48 of text", Kind::focus, 8, 96, false, 48, true},
+                             {"focus, 320: 288 of text", Kind::focus, 8, 320, false, 288, true},
+                             {"focus, 320: 160 of text", Kind::focus, 8, 320, false, 160, true},
                              {"the whole text", Kind::raw}};
   const auto stops = text::chat_stop_ids(model.tokenizer(), model.chat_format());
   const int32_t at_once = device.is_gpu() ? 16 : 1;
@@ -472,7 +481,7 @@ int run(const Flags& flags) {
   model::LoraAdapter adapter;
   nlohmann::json json = nlohmann::json::object();
   for (const Row& row : all) {
-    if (!flags.rows.empty() && !std::regex_search(row.name, std::regex(flags.rows))) {
+    if (flags.rows.empty() ? row.is_extra : !std::regex_search(row.name, std::regex(flags.rows))) {
       continue;
     }
     ReadingModel reading{

@@ -17,11 +17,9 @@
 #include "bench/bars/records.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <map>
-#include <numeric>
 #include <regex>
 
 #include "src/backend/compute_device.h"
@@ -36,6 +34,7 @@
 #include "src/metrics/text_scores.h"
 #include "src/model/adapter_device.h"
 #include "src/model/language_model.h"
+#include "src/retrieve/bm25.h"
 #include "src/train/lora_task.h"
 
 namespace offbook {
@@ -97,37 +96,12 @@ std::vector<std::string> words_of(const std::string& text) {
   return out;
 }
 
-// BM25 of a document's passages (k1 1.2, b 0.75), best first.
 std::vector<size_t> ranked(const Document& d, const Question& q) {
-  double mean = 0;
-  std::map<std::string, int> holding;
+  std::vector<std::vector<std::string>> words;
   for (const Passage& p : d.passages) {
-    mean += static_cast<double>(p.words.size()) / static_cast<double>(d.passages.size());
-    std::vector<std::string> distinct = p.words;
-    std::sort(distinct.begin(), distinct.end());
-    distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
-    for (const std::string& w : distinct) {
-      ++holding[w];
-    }
+    words.push_back(p.words);
   }
-  std::vector<double> scores(d.passages.size());
-  for (size_t i = 0; i < d.passages.size(); ++i) {
-    const auto& words = d.passages[i].words;
-    for (const std::string& w : q.words) {
-      const auto n = static_cast<double>(std::count(words.begin(), words.end(), w));
-      const auto df = static_cast<double>(holding[w]);
-      const double idf =
-          std::log(1 + (static_cast<double>(d.passages.size()) - df + 0.5) / (df + 0.5));
-      scores[i] +=
-          idf * n * 2.2 /
-          (n + 1.2 * (0.25 + 0.75 * static_cast<double>(words.size()) / std::max(1.0, mean)));
-    }
-  }
-  std::vector<size_t> order(d.passages.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return scores[a] > scores[b]; });
-  return order;
+  return retrieve::best_first(retrieve::PassageBm25(words).scores(q.words));
 }
 
 class Rows {

@@ -14,18 +14,8 @@
 namespace offbook::evaluate {
 namespace {
 
-constexpr double kK1 = 1.2;
-constexpr double kB = 0.75;
-
-std::vector<size_t> order_of(const std::vector<double>& scores) {
-  std::vector<size_t> order(scores.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return scores[a] > scores[b]; });
-  return order;
-}
-
-std::vector<int64_t> ids_of(const std::vector<size_t>& order) {
+std::vector<int64_t> ids_of(std::span<const double> scores) {
+  const std::vector<size_t> order = retrieve::best_first(scores);
   return {order.begin(), order.end()};
 }
 
@@ -73,6 +63,16 @@ std::vector<std::vector<float>> mean_vectors(std::span<const std::string_view> t
   return means;
 }
 
+std::vector<std::vector<std::string>> words_of(std::string_view text,
+                                               std::span<const ByteSpan> passages,
+                                               const PassageWords& words) {
+  std::vector<std::vector<std::string>> out;
+  for (const ByteSpan& span : passages) {
+    out.push_back(words.of(text.substr(span.begin, span.end - span.begin)));
+  }
+  return out;
+}
+
 }  // namespace
 
 PassageWords::PassageWords()
@@ -118,18 +118,9 @@ std::vector<AskedQuestion> asked_questions(std::span<const std::string> question
 
 DocumentIndex::DocumentIndex(std::string_view text, std::vector<ByteSpan> passages,
                              const PassageWords& words, std::vector<std::vector<float>> vectors)
-    : passages_(std::move(passages)), vectors_(std::move(vectors)) {
-  for (const ByteSpan& span : passages_) {
-    const std::vector<std::string> terms = words.of(text.substr(span.begin, span.end - span.begin));
-    auto& counts = terms_.emplace_back();
-    for (const std::string& term : terms) {
-      ++counts[term];
-    }
-    lengths_.push_back(static_cast<double>(terms.size()));
-    mean_length_ += lengths_.back();
-  }
-  mean_length_ /= static_cast<double>(std::max<size_t>(1, passages_.size()));
-}
+    : passages_(std::move(passages)),
+      bm25_(words_of(text, passages_, words)),
+      vectors_(std::move(vectors)) {}
 
 std::vector<std::unique_ptr<DocumentIndex>> make_document_indexes(std::vector<IndexedText> texts,
                                                                   const PassageWords& words,
@@ -159,25 +150,6 @@ std::vector<std::unique_ptr<DocumentIndex>> make_document_indexes(std::vector<In
   return out;
 }
 
-std::vector<double> DocumentIndex::bm25(const AskedQuestion& question) const {
-  const auto n = static_cast<double>(terms_.size());
-  std::vector<double> scores(terms_.size());
-  for (const std::string& term : question.terms) {
-    const auto df =
-        static_cast<double>(std::count_if(terms_.begin(), terms_.end(), [&](const auto& counts) {
-          return counts.find(term) != counts.end();
-        }));
-    const double idf = std::log(1 + (n - df + 0.5) / (df + 0.5));
-    for (size_t p = 0; p < terms_.size() && df > 0; ++p) {
-      const auto at = terms_[p].find(term);
-      const double times = at == terms_[p].end() ? 0 : at->second;
-      const double length = lengths_[p] / std::max(mean_length_, 1.0);
-      scores[p] += idf * times * (kK1 + 1) / (times + kK1 * (1 - kB + kB * length));
-    }
-  }
-  return scores;
-}
-
 std::vector<double> DocumentIndex::cosines(const AskedQuestion& question) const {
   std::vector<double> scores;
   for (const std::vector<float>& vector : vectors_) {
@@ -192,13 +164,13 @@ std::vector<size_t> DocumentIndex::rank(const AskedQuestion& question, retrieve:
   OB_REQUIRE(mode == retrieve::Mode::words || has_vectors, InvalidArgument,
              "this way of ranking passages needs a sentence encoder");
   if (mode == retrieve::Mode::words) {
-    return order_of(bm25(question));
+    return retrieve::best_first(bm25_.scores(question.terms));
   }
   if (mode == retrieve::Mode::meaning) {
-    return order_of(cosines(question));
+    return retrieve::best_first(cosines(question));
   }
-  const std::vector<int64_t> rankings[] = {ids_of(order_of(bm25(question))),
-                                           ids_of(order_of(cosines(question)))};
+  const std::vector<int64_t> rankings[] = {ids_of(bm25_.scores(question.terms)),
+                                           ids_of(cosines(question))};
   const double weights[] = {1, 1};
   std::vector<size_t> out;
   for (const retrieve::Fused& fused : retrieve::reciprocal_rank_fusion(rankings, weights)) {

@@ -6,11 +6,11 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "src/model/sentence_encoder.h"
 #include "src/records/document.h"
+#include "src/retrieve/bm25.h"
 #include "src/retrieve/retriever.h"
 #include "src/store/fts5_tokenizer.h"
 
@@ -40,7 +40,7 @@ std::vector<AskedQuestion> asked_questions(std::span<const std::string> question
                                            const PassageWords& words,
                                            model::SentenceEncoder* encoder);
 
-// Scores of one document's passages. BM25 as the corpus computes it (k1 1.2, b 0.75); dense: cosine
+// Scores of one document's passages. BM25 (retrieve/bm25.h); dense: cosine
 // of MiniLM vectors, a passage longer than the encoder's window by the mean of its windows; hybrid:
 // reciprocal rank fusion of both. Immutable: any number of threads may rank.
 class DocumentIndex {
@@ -54,13 +54,10 @@ class DocumentIndex {
   std::vector<size_t> rank(const AskedQuestion& question, retrieve::Mode mode) const;
 
  private:
-  std::vector<double> bm25(const AskedQuestion& question) const;
   std::vector<double> cosines(const AskedQuestion& question) const;
 
   std::vector<ByteSpan> passages_;
-  std::vector<std::unordered_map<std::string, int32_t>> terms_;  // of a passage: how often
-  std::vector<double> lengths_;                                  // in terms
-  double mean_length_ = 0;
+  retrieve::PassageBm25 bm25_;
   std::vector<std::vector<float>> vectors_;
 };
 

@@ -19,22 +19,6 @@ using nlohmann::json;
 constexpr size_t kBytes = 1200;  // of a document
 constexpr double kLeast = 0.8;
 
-std::vector<std::string> texts(const bars::Options& options) {
-  std::vector<std::string> out;
-  for (const char* set : {"bamboo_altqa", "covidqa", "fairytaleqa", "nq_multidoc", "squality",
-                          "squad", "bamboo_paperqa", "qasper"}) {
-    const auto path = bars::data_directory() / "data" / (std::string(set) + ".jsonl.zst");
-    int taken = 0;
-    for (const json& record : bars::lines_of(bars::decompressed(path))) {
-      if (options.quick && taken++ == 6) {
-        break;
-      }
-      out.push_back(record["text"].get<std::string>().substr(0, kBytes));
-    }
-  }
-  return out;
-}
-
 // Every word by itself.
 std::vector<ByteSpan> words_of(std::string_view text) {
   std::vector<ByteSpan> out;
@@ -48,12 +32,12 @@ std::vector<ByteSpan> words_of(std::string_view text) {
   return out;
 }
 
-int64_t write_sentences(const std::vector<std::string>& texts, bool is_sabotaged,
+int64_t write_sentences(const std::vector<bars::TextSample>& samples, bool is_sabotaged,
                         const std::filesystem::path& path) {
   std::ofstream rows(path);
   int64_t sentences = 0;
-  for (const std::string& text : texts) {
-    const compress::CollapsedText collapsed = compress::collapse_white_space(text);
+  for (const bars::TextSample& sample : samples) {
+    const compress::CollapsedText collapsed = compress::collapse_white_space(sample.text);
     const auto spans = compress::reference_sentences(collapsed.text);
     for (size_t s = 0; s + 1 < spans.size(); ++s) {  // the last one is cut
       const std::string_view sentence =
@@ -80,7 +64,7 @@ int run(const bars::Options& options) {
     std::printf("the data are missing\n");
     return bars::kMissing;
   }
-  const std::vector<std::string> all = texts(options);
+  const std::vector<bars::TextSample> all = bars::text_samples(options.quick, kBytes);
   const auto base =
       std::filesystem::temp_directory_path() / ("offbook_phrases_" + std::to_string(::getpid()));
   const int64_t sentences = write_sentences(all, options.sabotage, base.string() + ".in");

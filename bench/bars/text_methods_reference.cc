@@ -23,37 +23,6 @@ using namespace compress;  // NOLINT: a program of one subject
 
 constexpr size_t kBytes = 1200;  // of a document: about 280 tokens
 
-struct Text {
-  std::string text;
-  std::string question;
-};
-
-std::vector<Text> texts(const bars::Options& options) {
-  std::vector<Text> out;
-  for (const char* set : {"bamboo_altqa", "covidqa", "fairytaleqa", "nq_multidoc", "squality",
-                          "squad", "bamboo_paperqa", "qasper"}) {
-    const auto path = bars::data_directory() / "data" / (std::string(set) + ".jsonl.zst");
-    int taken = 0;
-    for (const json& record : bars::lines_of(bars::decompressed(path))) {
-      if (options.quick && taken++ == 6) {
-        break;
-      }
-      std::string text = record["text"].get<std::string>().substr(0, kBytes);
-      while (!text.empty() && (static_cast<unsigned char>(text.back()) & 0x80) != 0) {
-        text.pop_back();
-      }
-      while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back())) != 0) {
-        text.pop_back();
-      }
-      const size_t begin = text.find_first_not_of(" \n\t");
-      if (begin != std::string::npos) {
-        out.push_back({text.substr(begin), record["questions"][0]["question"]});
-      }
-    }
-  }
-  return out;
-}
-
 // Our scores of one text, as the script reads them and as our selection does.
 struct Scored {
   ScoredText surprisals;
@@ -68,7 +37,7 @@ json lengths_of(std::span<const ByteSpan> spans) {
   return out;
 }
 
-json row_of(const Text& text, const Scored& scored) {
+json row_of(const bars::TextSample& text, const Scored& scored) {
   json row{{"text", text.text}, {"collapsed", scored.surprisals.collapsed.text}};
   for (const ScoredSentence& sentence : scored.surprisals.sentences) {
     std::vector<ByteSpan> spans;
@@ -190,7 +159,7 @@ int run(const bars::Options& options) {
   std::vector<Scored> all;
   {
     std::ofstream rows(base.string() + ".in");
-    for (const Text& text : texts(options)) {
+    for (const bars::TextSample& text : bars::text_samples(options.quick, kBytes)) {
       Scored scored{.surprisals =
                         score_text(ctx, {model.llama(), model.tokenizer()}, text.text, {})};
       const std::string_view document = text.text;

@@ -4,9 +4,10 @@ namespace offbook::evaluate {
 
 const std::string_view kReportStyle = R"css(
 :root { color-scheme: light dark; --ink: #1d2129; --soft: #5c6470; --line: #d9dde3; --paper: #fff;
-  --card: #f6f7f9; --good: #16794a; --bad: #b3372b; --mark: #cdeccf; --wrong: #f6d5d0; }
+  --card: #f6f7f9; --good: #16794a; --bad: #b3372b; --mark: #cdeccf; --wrong: #f6d5d0; --heat: #14508c; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e7ec; --soft: #9aa3b0; --line: #363c46;
-  --paper: #14171c; --card: #1c2027; --good: #5cc98f; --bad: #ef8b7d; --mark: #1e4a33; --wrong: #542a26; } }
+  --paper: #14171c; --card: #1c2027; --good: #5cc98f; --bad: #ef8b7d; --mark: #1e4a33; --wrong: #542a26;
+  --heat: #7db4f0; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 1280px; padding: 28px 24px 80px; background: var(--paper);
   color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
@@ -18,19 +19,20 @@ th { color: var(--soft); font-weight: 500; font-size: 13px; } th:first-child, td
 td.absent { text-align: left; color: var(--soft); } td .ci { display: block; color: var(--soft); font-size: 11.5px; line-height: 1.1; }
 th .ci { display: block; font-size: 11.5px; line-height: 1.1; }
 th:first-child, td:first-child { position: sticky; left: 0; background: var(--paper); }
+tr.first td { border-top: 2px solid var(--line); }
 .up { color: var(--good); font-weight: 600; } .down { color: var(--bad); font-weight: 600; }
 .wide { overflow-x: auto; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(400px, 1fr)); gap: 16px; margin: 18px 0; }
 svg.plot { width: 100%; background: var(--card); border-radius: 8px; padding: 6px; }
 svg text { fill: var(--soft); font-size: 11px; } svg .title { fill: var(--ink); font-size: 13px; font-weight: 600; }
 svg .end { text-anchor: end; } svg .middle { text-anchor: middle; }
-svg .grid { stroke: var(--line); } svg .axis { stroke: var(--soft); } svg .cell { stroke: var(--line); }
+svg .grid { stroke: var(--line); } svg .axis { stroke: var(--soft); } svg .cell { stroke: var(--line); fill: var(--heat); } svg .unknown { fill: none; stroke-dasharray: 2 2; }
 svg .diagonal { stroke: var(--soft); stroke-dasharray: 4 4; }
 svg g polyline { fill: none; stroke-width: 2; stroke: currentColor; } svg g circle { fill: currentColor; }
 svg g .bar { stroke: currentColor; stroke-width: 1.2; opacity: .55; }
 .s0 { color: #3b6fd4; } .s1 { color: #d9822b; } .s2 { color: #2f9e6e; } .s3 { color: #b5489b; }
 .s4 { color: #c4453a; } .s5 { color: #7a68d8; } .s6 { color: #2a98a8; } .s7 { color: #8a7a2f; }
-.s8 { color: #7b838f; } .s9 { color: #5d8a3a; }
+.s8 { color: #7b838f; } .s9 { color: #5d8a3a; } .s10 { color: #12457a; } .s11 { color: #e07a9b; }
 .filters { display: flex; flex-wrap: wrap; gap: 10px; margin: 12px 0; }
 select { font: inherit; padding: 4px 8px; background: var(--card); color: var(--ink);
   border: 1px solid var(--line); border-radius: 6px; }

@@ -17,6 +17,12 @@ double shown(const Scorer& scorer, double value) {
   return scorer.is_percent ? value * 100 : value;
 }
 
+// One decimal, with a sign unless it is 0.
+std::string signed_text(double value) {
+  const std::string text = fmt::format("{:.1f}", std::abs(value));
+  return text == "0.0" ? text : (value < 0 ? "−" : "+") + text;
+}
+
 class Report {
  public:
   Report(const SuiteScores& scores, const ReportOptions& options)
@@ -51,16 +57,22 @@ class Report {
         "at "
         "the same budget; red: clearly below.</p><div class=\"wide\"><table><tr><th>method</th>",
         escaped(scores_.options.baseline));
+    std::vector<const TaskScores*> there;  // absent tasks say so in their sections
     for (const TaskScores& task : scores_.tasks) {
+      if (task.run->data.absent.empty()) {
+        there.push_back(&task);
+      }
+    }
+    for (const TaskScores* task : there) {
       out_ += fmt::format("<th>{} <span class=\"ci\">{}</span></th>",
-                          escaped(task.run->data.task->name),
-                          escaped(task.run->data.task->metrics.front()));
+                          escaped(task->run->data.task->name),
+                          escaped(task->run->data.task->metrics.front()));
     }
     out_ += "<th>average</th></tr>";
     for (size_t cell = 0; cell < run_.cells.size(); ++cell) {
-      out_ += fmt::format("<tr><td>{}</td>", escaped(row_name(run_, cell)));
-      for (const TaskScores& task : scores_.tasks) {
-        const auto& found = task.cells[cell].scores;
+      out_ += row_opening(cell);
+      for (const TaskScores* task : there) {
+        const auto& found = task->cells[cell].scores;
         out_ += found.empty() || !found.front().value
                     ? std::string("<td>–</td>")
                     : fmt::format("<td><span class=\"{}\">{}</span></td>", verdict(found.front()),
@@ -71,6 +83,13 @@ class Report {
           fmt::format("<td>{}</td></tr>", average ? fmt::format("{:.1f}", *average * 100) : "–");
     }
     out_ += "</table></div>";
+  }
+
+  // A line stands above the first budget of each method.
+  std::string row_opening(size_t cell) const {
+    const bool is_first = cell > 0 && run_.cells[cell].method != run_.cells[cell - 1].method;
+    return fmt::format("<tr{}><td>{}</td>", is_first ? " class=\"first\"" : "",
+                       escaped(row_name(run_, cell)));
   }
 
   void section(const TaskScores& task) {
@@ -99,7 +118,7 @@ class Report {
         escaped(scores_.options.baseline));
     const size_t columns = task.run->data.task->metrics.size() + 6;
     for (const CellScores& cell : task.cells) {
-      out_ += fmt::format("<tr><td>{}</td>", escaped(row_name(run_, cell.cell)));
+      out_ += row_opening(cell.cell);
       if (!cell.absent.empty() || cell.questions == 0) {
         out_ += fmt::format(
             "<td class=\"absent\" colspan=\"{}\">{}</td></tr>", columns,
@@ -153,10 +172,10 @@ class Report {
       return "–";
     }
     const metrics::Interval& d = *score.difference;
-    return fmt::format(
-        "<span class=\"{}\">{:+.1f}</span> <span class=\"ci\">{:+.1f}…{:+.1f}</span>",
-        verdict(score), shown(*score.scorer, d.estimate), shown(*score.scorer, d.low),
-        shown(*score.scorer, d.high));
+    return fmt::format("<span class=\"{}\">{}</span> <span class=\"ci\">{}…{}</span>",
+                       verdict(score), signed_text(shown(*score.scorer, d.estimate)),
+                       signed_text(shown(*score.scorer, d.low)),
+                       signed_text(shown(*score.scorer, d.high)));
   }
 
   // A series a method, points in the order of the cells.

@@ -29,6 +29,7 @@ struct EvaluateOptions {
   int depths = 10;
   std::string part = "test", retriever = "hybrid", order = "best-first", baseline;
   int64_t passage_words = 0, limit = 0;
+  double slot_ratio = 16;
   uint64_t seed = 1;
   std::vector<std::string> compressors;
   std::filesystem::path data, out, html, rescore;
@@ -100,6 +101,7 @@ evaluate::RunOptions run_options(const EvaluateOptions& o, const evaluate::Suite
                        .best_last = o.order == "best-last",
                        .is_numbered = o.numbered,
                        .passage_words = o.passage_words,
+                       .slot_ratio = o.slot_ratio,
                        .seed = o.seed},
           .out = o.out.empty() ? std::filesystem::path("evaluation") / suite.name : o.out};
 }
@@ -119,7 +121,9 @@ Compressors load_compressors(const Shell& shell, Engines& engines, const Evaluat
   for (const compress::Method& method : compress::methods()) {
     const std::string id(method.id);
     const bool is_asked =
-        id == o.with || std::find(o.methods.begin(), o.methods.end(), id) != o.methods.end();
+        id == o.with || std::any_of(o.methods.begin(), o.methods.end(), [&](const std::string& m) {
+          return evaluate::Cell{.method = m}.compressor() == id;
+        });
     if (!method.needs_training || !is_asked || out.count(id) != 0) {
       continue;
     }
@@ -229,7 +233,7 @@ void run_evaluate(Shell& shell, EvaluateOptions o) {
 
 void add_options(CLI::App& command, EvaluateOptions& o) {
   command.add_option("--suite", o.suite, "a suite's name, a .suite file, or your own .jsonl");
-  command.add_option("--methods", o.methods, "none, full, rag, or compression methods")
+  command.add_option("--methods", o.methods, "none, full, rag, picked, or compression methods")
       ->delimiter(',')
       ->capture_default_str();
   command.add_flag("--only", o.only, "without the baselines that stand beside the methods");
@@ -252,6 +256,9 @@ void add_options(CLI::App& command, EvaluateOptions& o) {
       ->capture_default_str();
   command.add_option("--retriever", o.retriever, "bm25, minilm or hybrid")->capture_default_str();
   command.add_option("--passage-words", o.passage_words, "300: passages as in the paper; 0: ours")
+      ->capture_default_str();
+  command.add_option("--slot-ratio", o.slot_ratio, "of the beacon's slots that `picked` takes")
+      ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   command.add_option("--order", o.order, "of passages: best-first or best-last")
       ->capture_default_str();

@@ -19,17 +19,6 @@ bool holds(std::span<const FocusText> raw, int64_t document, int ordinal) {
   });
 }
 
-std::vector<int32_t> slots_at(const CompressedContext& context, const ByteSpan& span) {
-  std::vector<int32_t> slots;
-  for (size_t i = 0; i < context.slot_spans.size(); ++i) {
-    const ByteSpan& s = context.slot_spans[i];
-    if (s.begin < span.end && span.begin < s.end) {
-      slots.push_back(static_cast<int32_t>(i));
-    }
-  }
-  return slots;
-}
-
 // Positions that some of a context's slots take. Pieces of kept text are of different lengths.
 double positions_of(const CompressedContext& context, const std::set<int32_t>& slots) {
   if (context.kind != ContextKind::text) {
@@ -168,7 +157,7 @@ SlotText SlotSource::choose(std::span<const retrieve::RankedPassage> ranked,
     }
     const Passage passage =
         corpus_.documents().passage(c.document << store::kOrdinalBits | c.ordinal);
-    const std::vector<int32_t> slots = slots_at(loaded->context, passage.span);
+    const std::vector<int32_t> slots = compress::slots_at(loaded->context, passage.span);
     const Place place{c.document, loaded->segment.ordinal};
     const auto there = picked.find(place);
     Picked with = there == picked.end() ? Picked{.from = loaded} : there->second;

@@ -89,6 +89,17 @@ std::vector<int32_t> attached_slots(const Attachment& attachment) {
   return *attachment.slots;
 }
 
+std::vector<int32_t> slots_at(const CompressedContext& context, const ByteSpan& span) {
+  std::vector<int32_t> slots;
+  for (size_t i = 0; i < context.slot_spans.size(); ++i) {
+    const ByteSpan& s = context.slot_spans[i];
+    if (s.begin < span.end && span.begin < s.end) {
+      slots.push_back(static_cast<int32_t>(i));
+    }
+  }
+  return slots;
+}
+
 double pass_flops(const model::ModelConfig& config, int64_t rows, bool with_head) {
   const double hidden = static_cast<double>(config.hidden);
   const auto q = static_cast<double>(config.q_width());

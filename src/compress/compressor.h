@@ -118,6 +118,9 @@ void check_belongs(const Compressor& compressor, const BaseModel& base,
 // Indices of the slots an attachment names. InvalidArgument unless they rise and exist.
 std::vector<int32_t> attached_slots(const Attachment& attachment);
 
+// Indices of the slots whose source has bytes of a span of the document.
+std::vector<int32_t> slots_at(const CompressedContext& context, const ByteSpan& span);
+
 // Multiply-adds × 2 of one pass of a decoder over rows of which each sees all before it.
 double pass_flops(const model::ModelConfig& config, int64_t rows, bool with_head);
 

@@ -14,11 +14,11 @@ constexpr std::string_view kBefore[] = {"none"};
 constexpr std::string_view kAtEqualTokens[] = {"truncate", "random", "rag"};
 
 bool is_ours(std::string_view method) {
-  return method == "none" || method == "full" || method == "rag";
+  return method == "none" || method == "full" || method == "rag" || method == "picked";
 }
 
 void check_method(std::string_view method) {
-  std::string known = "none, full, rag";
+  std::string known = "none, full, rag, picked";
   for (const compress::Method& m : compress::methods()) {
     known += fmt::format(", {}", m.id);
     if (m.id == method) {
@@ -93,6 +93,10 @@ std::vector<Cell> grid(const CellOptions& options, const std::vector<int64_t>& w
 
 }  // namespace
 
+std::string Cell::compressor() const {
+  return method == "picked" ? "beacon" : is_ours(method) ? "" : method;
+}
+
 std::string Cell::group() const {
   std::string out;
   if (top_k > 0) {
@@ -155,6 +159,9 @@ std::vector<Cell> make_cells(const CellOptions& options) {
   }
   if (!options.top_k.empty()) {
     check_method(options.grid_method);
+    OB_REQUIRE(!is_ours(options.grid_method), InvalidArgument,
+               "--with names what compresses the passages of a grid: a compression method, not {}",
+               options.grid_method);
     return grid(options, windows);
   }
   std::vector<Cell> out;

@@ -9,7 +9,7 @@
 namespace offbook::evaluate {
 
 struct Cell {
-  // "none", "full", "rag", or the id of a compression method.
+  // "none", "full", "rag", "picked", or the id of a compression method.
   std::string method;
   // How much of the text is kept: at most ceil(tokens / ratio), or `budget` tokens; 0, 0: all.
   double ratio = 0;
@@ -19,6 +19,8 @@ struct Cell {
   std::string absent;  // why it cannot run; empty: it can
 
   bool has_budget() const noexcept { return ratio > 0 || budget > 0; }
+  // The id of the compression method: that of the slots that are picked; "" for none, full, rag.
+  std::string compressor() const;
   // "rag 16x", "quito 256t", "full w4096", "truncate k5 8x w2048".
   std::string name() const;
   // The same without the method: cells of one group compare.

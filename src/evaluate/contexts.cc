@@ -24,6 +24,10 @@ std::string key_of(const std::string& method, const std::string& text) {
 
 }  // namespace
 
+compress::Budget budget_of(const Cell& cell) {
+  return {.ratio = cell.budget > 0 ? 0 : cell.ratio, .tokens = static_cast<int32_t>(cell.budget)};
+}
+
 void ContextMaker::Text::open(const text::Tokenizer& tokenizer, const CaseDocument& of) {
   document = &of;
   hash = of.hash;
@@ -40,7 +44,8 @@ ContextMaker::~ContextMaker() = default;
 
 std::string ContextMaker::signature(const Cell& cell) const {
   std::string out = cell.name();
-  const bool retrieves = cell.method == "rag" || cell.top_k > 0;
+  const bool is_picked = cell.method == "picked";
+  const bool retrieves = cell.method == "rag" || is_picked || cell.top_k > 0;
   if (retrieves) {
     out += fmt::format(
         " passages={} mode={} last={}{}", options_.passage_words,
@@ -50,7 +55,10 @@ std::string ContextMaker::signature(const Cell& cell) const {
   if (cell.method == "random") {
     out += fmt::format(" seed={}", options_.seed);
   }
-  if (const auto at = tools_.learned.find(cell.method); at != tools_.learned.end()) {
+  if (is_picked) {
+    out += fmt::format(" slots={:g}x", options_.slot_ratio);
+  }
+  if (const auto at = tools_.learned.find(cell.compressor()); at != tools_.learned.end()) {
     out += " weights=" + at->second->describe().weights_hash;
   }
   return out;
@@ -68,11 +76,11 @@ const compress::Compressor& ContextMaker::compressor(const std::string& method) 
 }
 
 std::string ContextMaker::unavailable(const Cell& cell) {
-  if (cell.method == "none" || cell.method == "full" || cell.method == "rag") {
+  if (cell.compressor().empty()) {
     return "";
   }
   try {
-    compressor(cell.method);
+    compressor(cell.compressor());
     return "";
   } catch (const Error& e) {
     if (e.code() != ErrorCode::Unsupported) {
@@ -151,19 +159,13 @@ void ContextMaker::make_whole(Runs runs) {
   });
 }
 
-// Of the first cases of a run, by case, by cell.
-void ContextMaker::add_requests(const Run& run, size_t cases,
-                                std::vector<compress::Request>& to) const {
-  for (size_t i = 0; i < cases; ++i) {
-    for (const Cell* cell : run.cells) {
-      to.push_back({.segment = &run.text->segment,
-                    .text = run.text->document->text,
-                    .question = run.one(i).question,
-                    .budget = {.ratio = cell->budget > 0 ? 0 : cell->ratio,
-                               .tokens = static_cast<int32_t>(cell->budget)},
-                    .seed = options_.seed});
-    }
-  }
+compress::Request ContextMaker::request(const Run& run, size_t i,
+                                        const compress::Budget& budget) const {
+  return {.segment = &run.text->segment,
+          .text = run.text->document->text,
+          .question = run.one(i).question,
+          .budget = budget,
+          .seed = options_.seed};
 }
 
 // What is given to the reader of a compressed text, in so much room.
@@ -203,7 +205,11 @@ void ContextMaker::make_for_questions(Runs runs, const compress::Compressor& met
   std::vector<size_t> first;  // request of a run
   for (const Run& run : runs) {
     first.push_back(requests.size());
-    add_requests(run, run.cases.size(), requests);
+    for (size_t i = 0; i < run.cases.size(); ++i) {
+      for (const Cell* cell : run.cells) {
+        requests.push_back(request(run, i, budget_of(*cell)));
+      }
+    }
   }
   const std::vector<CompressedContext> contexts = method.compress(tools_.ctx, requests);
   each_case(runs, [&](size_t r, size_t i, std::vector<MadeContext>& out) {
@@ -215,6 +221,28 @@ void ContextMaker::make_for_questions(Runs runs, const compress::Compressor& met
   });
 }
 
+// What a method makes of texts without question, a context a budget, where it is not there yet.
+void ContextMaker::write_texts(Runs runs, const compress::Compressor& method,
+                               const std::string& key, std::span<const compress::Budget> budgets) {
+  std::vector<compress::Request> requests;
+  std::vector<std::vector<CompressedContext>*> wanted;
+  for (const Run& run : runs) {
+    const auto [at, is_new] = run.text->contexts.try_emplace(key);
+    if (is_new) {
+      for (const compress::Budget& budget : budgets) {
+        requests.push_back(request(run, 0, budget));
+      }
+      wanted.push_back(&at->second);
+    }
+  }
+  std::vector<CompressedContext> contexts = method.compress(tools_.ctx, requests);
+  const auto n = static_cast<std::ptrdiff_t>(budgets.size());
+  for (size_t w = 0; w < wanted.size(); ++w) {
+    const auto begin = contexts.begin() + static_cast<std::ptrdiff_t>(w) * n;
+    wanted[w]->assign(std::make_move_iterator(begin), std::make_move_iterator(begin + n));
+  }
+}
+
 void ContextMaker::make_compressed(Runs runs) {
   const compress::Compressor& method = compressor(runs.front().cells.front()->method);
   if (method.describe().is_query_aware) {
@@ -222,24 +250,12 @@ void ContextMaker::make_compressed(Runs runs) {
     return;
   }
   std::string key = method.describe().id;
+  std::vector<compress::Budget> budgets;
   for (const Cell* cell : runs.front().cells) {
     key += cell->group();
+    budgets.push_back(budget_of(*cell));
   }
-  std::vector<compress::Request> requests;
-  std::vector<std::vector<CompressedContext>*> wanted;
-  for (const Run& run : runs) {
-    const auto [at, is_new] = run.text->contexts.try_emplace(key);
-    if (is_new) {
-      add_requests(run, 1, requests);
-      wanted.push_back(&at->second);
-    }
-  }
-  std::vector<CompressedContext> contexts = method.compress(tools_.ctx, requests);
-  const auto n = static_cast<std::ptrdiff_t>(runs.front().cells.size());
-  for (size_t w = 0; w < wanted.size(); ++w) {
-    const auto begin = contexts.begin() + static_cast<std::ptrdiff_t>(w) * n;
-    wanted[w]->assign(std::make_move_iterator(begin), std::make_move_iterator(begin + n));
-  }
+  write_texts(runs, method, key, budgets);
   using Shared = std::map<std::pair<size_t, int64_t>, MadeContext>;  // by cell and room
   std::vector<Shared> shared(runs.size());
   each_run(runs, [&](size_t r) {
@@ -269,15 +285,15 @@ void ContextMaker::account(Runs runs, double seconds, bool shares_reading) {
     cases += run.cases.size();
   }
   const auto cells = static_cast<double>(runs.front().cells.size());
-  const double indexing = std::exchange(index_seconds_, 0);
+  const double before = std::exchange(shared_seconds_, 0);
   const double share =
-      (seconds - indexing) / static_cast<double>(cases) / (shares_reading ? 1 : cells);
+      (seconds - before) / static_cast<double>(cases) / (shares_reading ? 1 : cells);
   for (const Run& run : runs) {
     for (size_t i = 0; i < run.cases.size(); ++i) {
       for (size_t j = 0; j < run.cells.size(); ++j) {
         MadeContext& made = run.out[i][j];
         (made.is_online ? made.seconds : made.offline_seconds) += share;
-        made.offline_seconds += indexing / static_cast<double>(cases);
+        made.offline_seconds += before / static_cast<double>(cases);
         made.key = key_of(signature(*run.cells[j]),
                           run.text->hash + (made.is_online ? run.one(i).question : "") +
                               std::to_string(made.kept_tokens));
@@ -342,6 +358,8 @@ std::vector<std::vector<MadeContext>> ContextMaker::make(const ContextWish& wish
     make_nothing(runs);
   } else if (first.method == "rag" || (first.method == "full" && first.top_k > 0)) {
     make_retrieved(runs);
+  } else if (first.method == "picked") {
+    make_picked(runs);
   } else if (first.method == "full") {
     make_whole(runs);
   } else if (first.top_k > 0) {

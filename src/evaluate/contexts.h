@@ -39,6 +39,7 @@ struct ContextOptions {
   bool best_last = false;     // retrieved passages: the best stands next to the question
   bool is_numbered = false;   // … and "[1] " and so on stands before each
   int64_t passage_words = 0;  // > 0: passages of so many words; 0: ours, at most 200 tokens
+  double slot_ratio = 16;     // `picked`: of the slots that its budget is filled with
   uint64_t seed = 1;
 };
 
@@ -99,6 +100,7 @@ class ContextMaker {
   std::vector<ByteSpan> cut_passages(const CaseDocument& document, int64_t passage_tokens) const;
   const compress::Compressor& compressor(const std::string& method);
   std::vector<AskedQuestion> asked(Runs runs) const;
+  static std::vector<size_t> first_questions(Runs runs);  // of each run, in asked()
   template <typename Fn>
   void each_run(Runs runs, const Fn& fn) const;
   template <typename Fn>
@@ -110,11 +112,16 @@ class ContextMaker {
   void make_compressed(Runs runs);
   void make_for_questions(Runs runs, const compress::Compressor& method);
   void make_from_passages(Runs runs);
+  void make_picked(Runs runs);
   void account(Runs runs, double seconds, bool shares_reading);
   MadeContext whole(const Task& task, const Text& text, int64_t room) const;
   MadeContext retrieved(const Case& c, const Text& text, const Cell& cell,
                         const Ranking& ranking) const;
-  void add_requests(const Run& run, size_t cases, std::vector<compress::Request>& to) const;
+  MadeContext picked(const Case& c, const Text& text, const compress::Compressor& method,
+                     const CompressedContext& slots, const Ranking& ranking) const;
+  compress::Request request(const Run& run, size_t i, const compress::Budget& budget) const;
+  void write_texts(Runs runs, const compress::Compressor& method, const std::string& key,
+                   std::span<const compress::Budget> budgets);
   MadeContext given(const Run& run, const compress::Compressor& method,
                     const CompressedContext& context, int64_t room) const;
   void count(MadeContext& made) const;
@@ -123,7 +130,7 @@ class ContextMaker {
   const ContextTools tools_;
   ContextOptions options_;
   PassageWords words_;
-  double index_seconds_ = 0;  // of indexes made since the last context
+  double shared_seconds_ = 0;  // of indexes and picked slots made since the last context
   std::map<std::string, std::unique_ptr<compress::Compressor>> made_;
   std::map<const CaseDocument*, std::unique_ptr<Text>> texts_;  // of the documents of one make()
 };

@@ -15,15 +15,11 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kPassageTokens = 200;
+// Whose slots are picked: four at 16×, so that ten places of a text share the 40 tokens that slots
+// are compared at.
+constexpr int64_t kPickedPassage = 64;
 // Sizes that passages are cut to, so that at least two fit a budget: indexes are made once a size.
 constexpr int64_t kSmallPassages[] = {32, 64, 128};
-
-int64_t limit_of(const Cell& cell, int64_t tokens) {
-  return cell.has_budget() ? compress::kept_limit(static_cast<int32_t>(tokens),
-                                                  {.ratio = cell.budget > 0 ? 0 : cell.ratio,
-                                                   .tokens = static_cast<int32_t>(cell.budget)})
-                           : tokens;
-}
 
 int64_t size_for(const Cell& cell, int64_t budget) {
   if (!cell.has_budget()) {
@@ -37,6 +33,11 @@ int64_t size_for(const Cell& cell, int64_t budget) {
 }
 
 }  // namespace
+
+int64_t kept_at_most(const Cell& cell, int64_t tokens) {
+  return cell.has_budget() ? compress::kept_limit(static_cast<int32_t>(tokens), budget_of(cell))
+                           : tokens;
+}
 
 std::vector<ByteSpan> ContextMaker::cut_passages(const CaseDocument& of,
                                                  int64_t passage_tokens) const {
@@ -63,8 +64,11 @@ int64_t ContextMaker::passage_size(const Run& run, size_t i, size_t cell) const 
   const Cell& c = *run.cells[cell];
   const auto tokens = static_cast<int64_t>(run.text->tokens.ids.size());
   const int64_t room = run.rooms[i][cell];
-  const int64_t budget = std::min(room, c.top_k > 0 ? room : limit_of(c, tokens));
-  return options_.passage_words > 0 ? 0 : size_for(c, budget);
+  const int64_t budget = std::min(room, c.top_k > 0 ? room : kept_at_most(c, tokens));
+  if (options_.passage_words > 0) {
+    return 0;
+  }
+  return c.method == "picked" ? kPickedPassage : size_for(c, budget);
 }
 
 // Those that are missing: passages are cut on the pool, and all go through the encoder at once.
@@ -100,7 +104,7 @@ void ContextMaker::make_indexes(Runs runs) {
   for (size_t m = 0; m < missing.size(); ++m) {
     missing[m].text->indexes[missing[m].size] = std::move(made[m]);
   }
-  index_seconds_ += std::chrono::duration<double>(Clock::now() - began).count();
+  shared_seconds_ += std::chrono::duration<double>(Clock::now() - began).count();
 }
 
 // Run after run, case after case.
@@ -113,6 +117,14 @@ std::vector<AskedQuestion> ContextMaker::asked(Runs runs) const {
   }
   return asked_questions(questions, words_,
                          options_.retriever == retrieve::Mode::words ? nullptr : tools_.encoder);
+}
+
+std::vector<size_t> ContextMaker::first_questions(Runs runs) {
+  std::vector<size_t> first;
+  for (size_t r = 0, n = 0; r < runs.size(); n += runs[r++].cases.size()) {
+    first.push_back(n);
+  }
+  return first;
 }
 
 // Passages from the best on: `top_k` of them, or as many as the budget has room for; what is left
@@ -177,21 +189,18 @@ MadeContext ContextMaker::retrieved(const Case& c, const Text& text, const Cell&
 void ContextMaker::make_retrieved(Runs runs) {
   make_indexes(runs);
   const std::vector<AskedQuestion> questions = asked(runs);
-  std::vector<size_t> first;  // question of a run
-  for (size_t r = 0, n = 0; r < runs.size(); n += runs[r++].cases.size()) {
-    first.push_back(n);
-  }
+  const std::vector<size_t> first = first_questions(runs);
   each_case(runs, [&](size_t r, size_t i, std::vector<MadeContext>& out) {
     const Run& run = runs[r];
     const auto tokens = static_cast<int64_t>(run.text->tokens.ids.size());
     for (size_t j = 0; j < run.cells.size(); ++j) {
       const Cell& cell = *run.cells[j];
       const int64_t room = run.rooms[i][j];
-      out.push_back(
-          retrieved(run.one(i), *run.text, cell,
-                    {.index = run.text->indexes.at(passage_size(run, i, j)).get(),
-                     .question = &questions[first[r] + i],
-                     .budget = std::min(room, cell.top_k > 0 ? room : limit_of(cell, tokens))}));
+      out.push_back(retrieved(
+          run.one(i), *run.text, cell,
+          {.index = run.text->indexes.at(passage_size(run, i, j)).get(),
+           .question = &questions[first[r] + i],
+           .budget = std::min(room, cell.top_k > 0 ? room : kept_at_most(cell, tokens))}));
       count(out.back());
       look_for_answer(run.one(i), out.back());
     }

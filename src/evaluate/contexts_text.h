@@ -4,6 +4,10 @@
 
 namespace offbook::evaluate {
 
+compress::Budget budget_of(const Cell& cell);
+// Tokens that a cell keeps of so many.
+int64_t kept_at_most(const Cell& cell, int64_t tokens);
+
 // A document, or passages of one in its place, with what cells share.
 struct ContextMaker::Text {
   const CaseDocument* document = nullptr;

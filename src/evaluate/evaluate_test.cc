@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "src/base/file_system_memory.h"
+#include "src/compress/beacon/weights.h"
+#include "src/compress/registry.h"
 #include "src/compress/testing/tiny_model.h"
 #include "src/evaluate/run.h"
 #include "src/evaluate/scores.h"
@@ -137,6 +139,33 @@ TEST_F(RunTest, PassagesMayBeNumbered) {
   EXPECT_THAT(texts[1], HasSubstr("\n\n[2] In room"));
   EXPECT_THAT(texts[0], testing::Not(HasSubstr("[1]")));
   EXPECT_NE(keys[0], keys[1]);
+}
+
+TEST_F(RunTest, SlotsOfTheBestPassageArePicked) {
+  const TaskData data = load_cases(fs_, suite_.tasks[0], {}, *model_.tokenizer);
+  const compress::BaseModel base{model_.llama, *model_.tokenizer, {.model = "tiny"}};
+  compress::CompressorWeights weights{.method = "beacon", .base = base.fingerprint, .recipe = "r"};
+  compress::put_beacon(compress::new_beacon(model_.ctx, base, {.ratios = {4}}), weights);
+  const auto beacon = compress::make_compressor(model_.ctx, base, "beacon", &weights);
+  const ContextTools tools{.ctx = model_.ctx, .base = base, .learned = {{"beacon", beacon.get()}}};
+  ContextMaker maker(tools, {.retriever = retrieve::Mode::words, .slot_ratio = 4});
+  const Cell few{.method = "picked", .budget = 5, .window = 2048};
+  const Cell all{.method = "picked", .ratio = 2, .window = 2048};
+  const auto made = maker.make(
+      {.data = &data, .cases = {0, 1}, .cells = {&few, &all}, .rooms = {{1000, 1000}, {1000, 3}}});
+  for (size_t i = 0; i < 2; ++i) {
+    const MadeContext& one = made[i][0];
+    EXPECT_TRUE(one.is_online);
+    EXPECT_TRUE(one.text.empty());
+    EXPECT_EQ(one.kept_tokens, 5);
+    EXPECT_EQ(one.cited, 1);
+    EXPECT_EQ(one.supporting, 1);  // the passage with the room that was asked for
+    EXPECT_EQ(one.parts.front().kv.dim(2), 5);
+  }
+  // No more than there are, nor than the prompt has room for.
+  EXPECT_EQ(made[0][1].kept_tokens, (made[0][1].source_tokens + 3) / 4);
+  EXPECT_EQ(made[1][1].kept_tokens, 3);
+  EXPECT_NE(made[0][0].key, made[1][0].key);
 }
 
 TEST_F(RunTest, WrongDataLeavesNothingBehind) {

@@ -21,7 +21,7 @@ constexpr int kFormat = 2;
 
 bool is_learned(const Cell& cell) {
   for (const compress::Method& method : compress::methods()) {
-    if (method.id == cell.method) {
+    if (method.id == cell.compressor()) {
       return method.needs_training;
     }
   }
@@ -87,7 +87,7 @@ class Runner {
       return data.absent;
     }
     if (is_learned(cell)) {
-      if (tools_.learned.find(cell.method) == tools_.learned.end()) {
+      if (tools_.learned.find(cell.compressor()) == tools_.learned.end()) {
         return "no weights (--compressor FILE)";
       }
       if (!data.learned_may_run) {

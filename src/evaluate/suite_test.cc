@@ -314,11 +314,14 @@ TEST(Cells, Grid) {
 
 TEST(Cells, Refuse) {
   EXPECT_THAT(error_of([] { make_cells({.methods = {"zip"}, .model_window = 2048}); }),
-              HasSubstr("no method is called zip; there are none, full, rag, truncate"));
+              HasSubstr("no method is called zip; there are none, full, rag, picked, truncate"));
   EXPECT_THAT(
       error_of([] { make_cells({.methods = {"rag"}, .windows = {4096}, .model_window = 2048}); }),
       HasSubstr("4096 tokens; the model reads at most 2048"));
   EXPECT_THROW(make_cells({.methods = {"rag"}, .ratios = {0.5}, .model_window = 2048}), Error);
+  EXPECT_THROW(
+      make_cells({.top_k = {3}, .compress = {8}, .grid_method = "picked", .model_window = 2048}),
+      Error);
 }
 
 }  // namespace

@@ -1,8 +1,9 @@
 // Bar: QUITO against Selective Context and random words on nq_multidoc, squad and covidqa at 50, 25
 // and 12.5% of the tokens, the fall-back to raw text off (there is none here). The answer stands in
 // what is kept: above both in all nine cells. The reader's accuracy: above in at least six, below
-// in none. Above: the paired 95% interval over documents lies above 0. Sabotaged, quito's and
-// random's kept texts are exchanged.
+// in none. Above: the paired 95% interval over documents lies above 0. An argument names another
+// row in QUITO's place: quito_no_sink, quito_heads. Sabotaged, its and random's kept texts are
+// exchanged.
 #include "bench/bars/evaluation.h"
 
 #include <cstdio>
@@ -62,17 +63,18 @@ int run(const bars::Options& options) {
     std::printf("the model or the data are missing\n");
     return bars::kMissing;
   }
+  const std::string row = options.names.empty() ? "quito" : options.names.front();
   bars::EvaluationMachine machine;
   const evaluate::Suite suite = evaluate::parse_suite(kSuite, "quito_gain.suite");
   const SuiteRun done = machine.run(suite,
-                                    {.methods = {"random", "selective_context", "quito"},
+                                    {.methods = {"random", "selective_context", row},
                                      .ratios = {2, 4, 8},
                                      .model_window = machine.window(),
                                      .adds_baselines = false},
                                     {.part = evaluate::Part::test,
                                      .limit = options.quick ? 6 : 1000,
                                      .max_bytes = options.quick ? 24'000 : 0});
-  const std::string ours = options.sabotage ? "random" : "quito";
+  const std::string ours = options.sabotage ? "random" : row;
   int kept_above = 0, read_above = 0, read_below = 0, cells = 0;
   for (size_t task = 0; task < done.tasks.size(); ++task) {
     for (const double ratio : {2.0, 4.0, 8.0}) {
@@ -80,7 +82,8 @@ int run(const bars::Options& options) {
       bool kept = true, read = true;
       bool below = false;
       std::printf("%-12s %4.1f%%", suite.tasks[task].name.c_str(), 100 / ratio);
-      for (const std::string other : {options.sabotage ? "quito" : "random", "selective_context"}) {
+      for (const std::string& other :
+           {options.sabotage ? row : "random", std::string("selective_context")}) {
         const Interval k =
             difference(done, task, cell_of(done, ours, ratio), cell_of(done, other, ratio), 0);
         const Interval r =
@@ -100,9 +103,9 @@ int run(const bars::Options& options) {
     }
   }
   std::printf(
-      "quito_gain: answer kept above in %d of %d cells (bar 9), reader above in %d (bar 6), "
+      "quito_gain: %s, answer kept above in %d of %d cells (bar 9), reader above in %d (bar 6), "
       "below in %d (bar 0)\n",
-      kept_above, cells, read_above, read_below);
+      row.c_str(), kept_above, cells, read_above, read_below);
   return kept_above == 9 && read_above >= 6 && read_below == 0 ? bars::kHolds : bars::kShort;
 }
 

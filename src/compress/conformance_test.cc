@@ -76,7 +76,10 @@ class ConformanceTest : public testing::TestWithParam<const Method*> {
   static std::unique_ptr<Compressor> make(TinyModel& tiny) {
     if (GetParam()->id == "quito_heads") {  // heads are chosen for models of use only
       return std::make_unique<QuitoCompressor>(tiny.base, QuitoCompressor::Row::chosen_heads,
-                                               std::vector<HeadChoice>{{0, 1}, {1, 0}});
+                                               ChosenAttention{.heads = {{0, 1}, {1, 0}},
+                                                               .asking = Asking::question,
+                                                               .has_equal_heads = true,
+                                                               .sigma = 4});
     }
     if (!GetParam()->needs_training) {
       return make_compressor(tiny.ctx, tiny.base, GetParam()->id);

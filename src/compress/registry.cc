@@ -26,7 +26,7 @@ std::unique_ptr<Compressor> make_untrained(const backend::ExecutionContext&, con
 template <QuitoCompressor::Row row>
 std::unique_ptr<Compressor> make_quito(const backend::ExecutionContext&, const BaseModel& base,
                                        const CompressorWeights*) {
-  return std::make_unique<QuitoCompressor>(base, row, chosen_heads(base.fingerprint.family));
+  return std::make_unique<QuitoCompressor>(base, row, chosen_attention(base.fingerprint.family));
 }
 
 template <typename T>

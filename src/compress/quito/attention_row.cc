@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
+#include <numeric>
 
 #include "src/backend/transfer.h"
 #include "src/ops/registry.h"
@@ -16,9 +18,15 @@ using Floats = std::vector<float>;
 
 // Prompts of a pass, or what of them stands behind the tokens that all begin with.
 struct Sequences {
+  struct Askers {
+    int64_t first_row = 0;  // of the prompt, in ids
+    size_t begin = 0;       // of the rows that ask, in asking_rows
+    size_t end = 0;
+  };
   std::vector<int32_t> ids;
   std::vector<int32_t> positions;
-  std::vector<int32_t> last_rows;
+  std::vector<int32_t> asking_rows;  // of all prompts
+  std::vector<Askers> askers;        // by prompt
   std::vector<model::PackedSequence> packed;
 };
 
@@ -28,6 +36,21 @@ struct Beginning {
   model::LayerKv kv;
   std::map<int, Floats> keys;  // by layer, after RoPE: [n, kv_heads, dim]
 };
+
+// In four sums, so that an addition need not wait for the one before it.
+double dot(const float* a, const float* b, int64_t n) {
+  double sums[4] = {};
+  int64_t i = 0;
+  for (; i + 4 <= n; i += 4) {
+    for (int64_t k = 0; k < 4; ++k) {
+      sums[k] += static_cast<double>(a[i + k]) * b[i + k];
+    }
+  }
+  for (; i < n; ++i) {
+    sums[0] += static_cast<double>(a[i]) * b[i];
+  }
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
 
 Floats to_host(const Graph& g, const Tensor& x) {
   Tensor wide = x;
@@ -45,29 +68,28 @@ class RowRecorder final : public model::AttentionPath {
  public:
   RowRecorder(const backend::ExecutionContext& ctx, const model::Llama& model,
               const Sequences& sequences, std::span<const RowPrompt> prompts,
-              std::span<const HeadChoice> heads, bool is_apart, const Beginning& beginning)
+              std::span<const HeadChoice> heads, const Beginning& beginning)
       : model_(model),
         sequences_(sequences),
         prompts_(prompts),
         heads_(heads),
-        is_apart_(is_apart),
         beginning_(beginning),
         path_(ctx, model.config(), model.inv_freq(),
               {.sequences = sequences.packed,
                .prefix = beginning.positions.empty() ? nullptr : &beginning.kv,
                .prefix_positions = beginning.positions,
                .positions = sequences.positions}),
-        last_(model::make_ints(ctx, sequences.last_rows,
-                               {static_cast<int64_t>(sequences.last_rows.size())})) {
+        asking_(model::make_ints(ctx, sequences.asking_rows,
+                                 {static_cast<int64_t>(sequences.asking_rows.size())})) {
     const float scale = model::rope_frequencies(model.config()).scale;
     key_table_ = model::make_rope_table(ctx, sequences.positions, model.inv_freq(), scale);
-    std::vector<int32_t> last_positions;
-    for (const int32_t row : sequences.last_rows) {
-      last_positions.push_back(sequences.positions[static_cast<size_t>(row)]);
+    std::vector<int32_t> asking_positions;
+    for (const int32_t row : sequences.asking_rows) {
+      asking_positions.push_back(sequences.positions[static_cast<size_t>(row)]);
     }
-    query_table_ = model::make_rope_table(ctx, last_positions, model.inv_freq(), scale);
+    query_table_ = model::make_rope_table(ctx, asking_positions, model.inv_freq(), scale);
     for (const RowPrompt& prompt : prompts) {
-      rows_.emplace_back((prompt.end - prompt.begin) * (is_apart ? heads.size() : 1), 0.0);
+      rows_.emplace_back((prompt.end - prompt.begin) * heads.size(), 0.0);
     }
   }
 
@@ -83,10 +105,11 @@ class RowRecorder final : public model::AttentionPath {
     return path_.attend(g, layer, q, k, v);
   }
 
+  // Head after head.
   std::vector<std::vector<double>> take() { return std::move(rows_); }
 
  private:
-  // A layer's queries of the last rows and keys, after RoPE, on the host.
+  // A layer's queries of the asking rows and keys, after RoPE, on the host.
   struct LayerRows {
     int layer = 0;
     int64_t dim = 0, kv_heads = 0, heads = 0;
@@ -96,7 +119,8 @@ class RowRecorder final : public model::AttentionPath {
 
   void record(const Graph& g, int layer, const Tensor& q, const Tensor& k) {
     LayerRows rows{.layer = layer, .dim = k.dim(2), .kv_heads = k.dim(1), .heads = q.dim(1)};
-    rows.queries = to_host(g, autograd::rope(g, autograd::gather_rows(g, q, last_), query_table_));
+    rows.queries =
+        to_host(g, autograd::rope(g, autograd::gather_rows(g, q, asking_), query_table_));
     rows.keys = to_host(g, autograd::rope(g, k, key_table_));
     if (const auto at = beginning_.keys.find(layer); at != beginning_.keys.end()) {
       rows.begin_keys = at->second.data();
@@ -110,29 +134,32 @@ class RowRecorder final : public model::AttentionPath {
     });
   }
 
-  // One head's share of a prompt's row.
+  // A prompt's row of one head: the mean of what its asking tokens see.
   void add_row(const LayerRows& rows, size_t choice, size_t prompt) {
+    const Sequences::Askers& askers = sequences_.askers[prompt];
+    for (size_t asker = askers.begin; asker < askers.end; ++asker) {
+      add_row_of(rows, choice, prompt, asker);
+    }
+  }
+
+  void add_row_of(const LayerRows& rows, size_t choice, size_t prompt, size_t asker) {
     const RowPrompt& p = prompts_[prompt];
     const int32_t head = heads_[choice].head;
     const int64_t stride = rows.kv_heads * rows.dim;
     const int64_t at = head / (rows.heads / rows.kv_heads) * rows.dim;
     const auto before = static_cast<int64_t>(beginning_.positions.size());
-    const int64_t first = sequences_.last_rows[prompt] + 1 - sequences_.packed[prompt].length;
+    const int64_t first = sequences_.askers[prompt].first_row;
     const float* query =
-        rows.queries.data() + (static_cast<int64_t>(prompt) * rows.heads + head) * rows.dim;
-    const auto n = static_cast<int64_t>(p.ids.size());
+        rows.queries.data() + (static_cast<int64_t>(asker) * rows.heads + head) * rows.dim;
+    const int64_t n = sequences_.positions[static_cast<size_t>(sequences_.asking_rows[asker])] + 1;
     const int64_t window = model_.config().window(rows.layer);
     const int64_t begin = window > 0 ? std::max<int64_t>(0, n - window) : 0;
-    std::vector<double> scores(p.ids.size(), -std::numeric_limits<double>::infinity());
+    std::vector<double> scores(static_cast<size_t>(n), -std::numeric_limits<double>::infinity());
     const double scale = 1 / std::sqrt(static_cast<double>(rows.dim));
     for (int64_t i = begin; i < n; ++i) {
       const float* key = i < before ? rows.begin_keys + i * stride + at
                                     : rows.keys.data() + (first + i - before) * stride + at;
-      double dot = 0;
-      for (int64_t d = 0; d < rows.dim; ++d) {
-        dot += static_cast<double>(query[d]) * key[d];
-      }
-      scores[static_cast<size_t>(i)] = dot * scale;
+      scores[static_cast<size_t>(i)] = dot(query, key, rows.dim) * scale;
     }
     const double largest = *std::max_element(scores.begin(), scores.end());
     double sum = 0;
@@ -140,8 +167,9 @@ class RowRecorder final : public model::AttentionPath {
       score = std::exp(score - largest);
       sum += score;
     }
-    const size_t to = is_apart_ ? choice * (p.end - p.begin) : 0;
-    const double parts = is_apart_ ? 1 : static_cast<double>(heads_.size());
+    const Sequences::Askers& askers = sequences_.askers[prompt];
+    const auto parts = static_cast<double>(askers.end - askers.begin);
+    const size_t to = choice * (p.end - p.begin);
     for (size_t i = p.begin; i < p.end; ++i) {
       rows_[prompt][to + i - p.begin] += scores[i] / sum / parts;
     }
@@ -151,10 +179,9 @@ class RowRecorder final : public model::AttentionPath {
   const Sequences& sequences_;
   std::span<const RowPrompt> prompts_;
   std::span<const HeadChoice> heads_;
-  bool is_apart_;
   const Beginning& beginning_;
   model::PackedAttention path_;
-  Tensor last_;
+  Tensor asking_;
   Tensor key_table_;
   Tensor query_table_;
   std::vector<std::vector<double>> rows_;
@@ -186,14 +213,22 @@ void check_prompt(const model::ModelConfig& config, const RowPrompt& prompt) {
 }
 
 // Without the first `before` tokens of each, which stand in front as a prefix.
-Sequences pack(std::span<const RowPrompt> prompts, size_t before) {
+Sequences pack(std::span<const RowPrompt> prompts, size_t before, Asking asking) {
   Sequences out;
   for (const RowPrompt& prompt : prompts) {
+    const size_t first_row = out.ids.size();
     for (size_t i = before; i < prompt.ids.size(); ++i) {
       out.ids.push_back(prompt.ids[i]);
       out.positions.push_back(static_cast<int32_t>(i));
     }
-    out.last_rows.push_back(static_cast<int32_t>(out.ids.size()) - 1);
+    const bool has_question = asking == Asking::question && prompt.question_end > prompt.end;
+    const size_t begin = has_question ? prompt.end : prompt.ids.size() - 1;
+    const size_t end = has_question ? prompt.question_end : prompt.ids.size();
+    out.askers.push_back({static_cast<int64_t>(first_row), out.asking_rows.size(),
+                          out.asking_rows.size() + end - begin});
+    for (size_t i = begin; i < end; ++i) {
+      out.asking_rows.push_back(static_cast<int32_t>(first_row + i - before));
+    }
     out.packed.push_back({.length = static_cast<int32_t>(prompt.ids.size() - before),
                           .prefix_len = static_cast<int32_t>(before)});
   }
@@ -208,14 +243,21 @@ Tensor embedded(const Graph& g, const model::Llama& model, std::span<const int32
 std::vector<std::vector<double>> rows_of(const backend::ExecutionContext& ctx,
                                          const model::Llama& model,
                                          std::span<const RowPrompt> prompts,
-                                         std::span<const HeadChoice> heads, bool is_apart,
+                                         std::span<const HeadChoice> heads,
+                                         const AttentionRowOptions& options,
                                          const Beginning& beginning) {
-  const Sequences sequences = pack(prompts, beginning.positions.size());
+  const Sequences sequences = pack(prompts, beginning.positions.size(), options.asking);
   backend::ArenaScope scope(*ctx.arena);
-  RowRecorder path(ctx, model, sequences, prompts, heads, is_apart, beginning);
+  RowRecorder path(ctx, model, sequences, prompts, heads, beginning);
   const Graph g{ctx};
   model.run(g, embedded(g, model, sequences.ids), path, {});
-  return path.take();
+  std::vector<std::vector<double>> rows = path.take();
+  if (!options.keeps_heads_apart) {
+    for (std::vector<double>& row : rows) {
+      row = mean_of_heads(row, heads.size(), options.has_equal_heads);
+    }
+  }
+  return rows;
 }
 
 // Its keys and values stand in the arena.
@@ -246,6 +288,20 @@ Beginning read_beginning(const backend::ExecutionContext& ctx, const model::Llam
 
 }  // namespace
 
+std::vector<double> mean_of_heads(std::span<const double> rows, size_t heads, bool are_equal) {
+  const size_t n = rows.size() / heads;
+  std::vector<double> mean(n);
+  for (size_t h = 0; h < heads; ++h) {
+    const std::span<const double> row = rows.subspan(h * n, n);
+    const double sum = are_equal ? std::accumulate(row.begin(), row.end(), 0.0) : 1;
+    const double parts = static_cast<double>(heads) * (sum > 0 ? sum : 1);
+    for (size_t i = 0; i < n; ++i) {
+      mean[i] += row[i] / parts;
+    }
+  }
+  return mean;
+}
+
 std::vector<std::vector<double>> attention_rows(const backend::ExecutionContext& ctx,
                                                 const model::Llama& model,
                                                 std::span<const RowPrompt> prompts,
@@ -255,7 +311,7 @@ std::vector<std::vector<double>> attention_rows(const backend::ExecutionContext&
     check_prompt(model.config(), prompt);
   }
   return prompts.empty() ? std::vector<std::vector<double>>{}
-                         : rows_of(ctx, model, prompts, heads, options.keeps_heads_apart, {});
+                         : rows_of(ctx, model, prompts, heads, options, {});
 }
 
 std::vector<std::vector<double>> attention_rows_behind(const backend::ExecutionContext& ctx,
@@ -285,8 +341,8 @@ std::vector<std::vector<double>> attention_rows_behind(const backend::ExecutionC
       rows += prompts[end].ids.size() - common.size();
       ++end;
     } while (end < prompts.size() && rows + prompts[end].ids.size() - common.size() <= most);
-    for (auto& row : rows_of(ctx, model, prompts.subspan(begin, end - begin), heads,
-                             options.keeps_heads_apart, beginning)) {
+    for (auto& row :
+         rows_of(ctx, model, prompts.subspan(begin, end - begin), heads, options, beginning)) {
       out.push_back(std::move(row));
     }
     begin = end;
@@ -303,6 +359,7 @@ QuitoPrompt make_quito_prompt(const text::Tokenizer& tokenizer,
   const text::EncodeOptions plain{
       .add_special = false, .parse_added = false, .is_continuation = true};
   text::Encoding encoding = tokenizer.encode(document, plain);
+  const std::vector<int32_t> question_ids = tokenizer.encode(behind, plain).ids;
   out.spans = std::move(encoding.spans);
   if (!format) {
     if (tokenizer.special().add_bos && tokenizer.special().bos) {
@@ -311,14 +368,19 @@ QuitoPrompt make_quito_prompt(const text::Tokenizer& tokenizer,
     out.row.begin = out.row.ids.size();
     out.row.ids.insert(out.row.ids.end(), encoding.ids.begin(), encoding.ids.end());
     out.row.end = out.row.ids.size();
-    const std::vector<int32_t> ids = tokenizer.encode(behind, plain).ids;
-    out.row.ids.insert(out.row.ids.end(), ids.begin(), ids.end());
+    out.row.ids.insert(out.row.ids.end(), question_ids.begin(), question_ids.end());
+    out.row.question_end = out.row.ids.size();
     return out;
   }
   const text::ChatMessage message{
       .role = "user", .content = std::string(document) + behind, .cuts = {0, document.size()}};
   text::ChatPrompt prompt = text::render_chat(tokenizer, *format, std::span(&message, 1));
-  out.row = {.ids = std::move(prompt.ids), .begin = prompt.cuts.at(0), .end = prompt.cuts.at(1)};
+  // Counted, since a cut behind the question would change the tokens there in some formats.
+  const size_t question_end = std::min(prompt.cuts.at(1) + question_ids.size(), prompt.ids.size());
+  out.row = {.ids = std::move(prompt.ids),
+             .begin = prompt.cuts.at(0),
+             .end = prompt.cuts.at(1),
+             .question_end = question_end};
   // Formats that strip a message change a document with white space at its ends, and only there.
   OB_REQUIRE(out.row.end - out.row.begin == out.spans.size(), InvalidArgument,
              "a document with white space at its ends in a chat format that strips it");

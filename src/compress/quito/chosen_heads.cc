@@ -3,21 +3,26 @@
 namespace offbook::compress {
 namespace {
 
-struct FamilyHeads {
+struct OfFamily {
   std::string_view family;
-  std::vector<HeadChoice> heads;
+  ChosenAttention attention;
 };
 
 }  // namespace
 
-std::vector<HeadChoice> chosen_heads(std::string_view family) {
-  const FamilyHeads known[] = {
+ChosenAttention chosen_attention(std::string_view family) {
+  const OfFamily known[] = {
       // SmolLM2-135M-Instruct
-      {"58cccf5eb8922671930dbd8ecce10ba6", {{23, 4}, {23, 5}, {24, 2}, {24, 7}}},
+      {"58cccf5eb8922671930dbd8ecce10ba6",
+       {.heads = {{18, 7}, {17, 3}, {7, 7}, {18, 8}},
+        .asking = Asking::question,
+        .has_equal_heads = true,
+        .sigma = 8,
+        .filter = QuitoFilter::dynamic_sentence}},
   };
-  for (const FamilyHeads& of : known) {
+  for (const OfFamily& of : known) {
     if (of.family == family) {
-      return of.heads;
+      return of.attention;
     }
   }
   return {};

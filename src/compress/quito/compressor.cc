@@ -3,12 +3,11 @@
 #include <algorithm>
 
 #include "src/base/error.h"
-#include "src/compress/quito/quito.h"
 #include "src/compress/text_context.h"
 
 namespace offbook::compress {
 
-QuitoCompressor::QuitoCompressor(const BaseModel& base, Row row, std::vector<HeadChoice> heads)
+QuitoCompressor::QuitoCompressor(const BaseModel& base, Row row, const ChosenAttention& chosen)
     : base_(base),
       options_{.leaves_out_first_token = row == Row::without_first_token,
                .chat_format = base.chat_format},
@@ -16,10 +15,12 @@ QuitoCompressor::QuitoCompressor(const BaseModel& base, Row row, std::vector<Hea
   static constexpr std::string_view kIds[] = {"quito", "quito_no_sink", "quito_heads"};
   description_.id = kIds[static_cast<size_t>(row)];
   if (row == Row::chosen_heads) {
-    OB_REQUIRE(!heads.empty(), Unsupported,
+    OB_REQUIRE(!chosen.heads.empty(), Unsupported,
                "no heads of this model were chosen for quito_heads (bench/bars/quito_heads.cc "
                "chooses them)");
-    options_.rows.heads = std::move(heads);
+    options_.rows = {
+        .heads = chosen.heads, .asking = chosen.asking, .has_equal_heads = chosen.has_equal_heads};
+    options_.filter = {.filter = chosen.filter, .sigma = chosen.sigma};
   }
 }
 
@@ -30,8 +31,9 @@ CompressedContext QuitoCompressor::filter(const Request& request,
   const auto count = [&](std::string_view text) {
     return static_cast<int64_t>(kept_text_tokens(base_.tokenizer, text).size());
   };
-  const QuitoText kept =
-      filter_document(request.text, weighted, {}, count, {.token_budget = limit});
+  QuitoFilterOptions options = options_.filter;
+  options.token_budget = limit;
+  const QuitoText kept = filter_document(request.text, weighted, {}, count, options);
   keep_spans(request, base_.tokenizer, kept.spans, out);
   return out;
 }

@@ -2,7 +2,7 @@
 // filter.
 #pragma once
 #include "src/compress/compressor.h"
-#include "src/compress/quito/quito.h"
+#include "src/compress/quito/chosen_heads.h"
 
 namespace offbook::compress {
 
@@ -13,8 +13,8 @@ class QuitoCompressor final : public Compressor {
  public:
   // Rows of tables: `quito`, `quito_no_sink`, `quito_heads`.
   enum class Row : uint8_t { published, without_first_token, chosen_heads };
-  // `heads` are read with chosen_heads only; Unsupported where there are none.
-  QuitoCompressor(const BaseModel& base, Row row, std::vector<HeadChoice> heads);
+  // `chosen` is read with chosen_heads only; Unsupported where it has no heads.
+  QuitoCompressor(const BaseModel& base, Row row, const ChosenAttention& chosen);
 
   const Description& describe() const override { return description_; }
   Plan plan(const Request& request) const override;

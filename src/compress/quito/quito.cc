@@ -36,7 +36,9 @@ class PieceMaker {
 
   // The prompt with a document's tokens: the same as of its text, which need not be cut again.
   RowPrompt with(std::span<const int32_t> document) const {
-    RowPrompt out{.begin = around_.begin, .end = around_.begin + document.size()};
+    RowPrompt out{.begin = around_.begin,
+                  .end = around_.begin + document.size(),
+                  .question_end = around_.question_end + document.size()};
     const auto begin = around_.ids.begin() + static_cast<std::ptrdiff_t>(around_.begin);
     out.ids.assign(around_.ids.begin(), begin);
     out.ids.insert(out.ids.end(), document.begin(), document.end());

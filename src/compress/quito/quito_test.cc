@@ -234,6 +234,10 @@ TEST(QuitoPrompt, TheDocumentIsFoundInEveryChatFormat) {
     EXPECT_EQ(text::decode(*tokenizer, ids), document);
     EXPECT_EQ(prompt.spans.size(), ids.size());
     EXPECT_LT(prompt.row.end, prompt.row.ids.size());
+    const std::vector<int32_t> question(
+        prompt.row.ids.begin() + static_cast<std::ptrdiff_t>(prompt.row.end),
+        prompt.row.ids.begin() + static_cast<std::ptrdiff_t>(prompt.row.question_end));
+    EXPECT_EQ(text::decode(*tokenizer, question), " Who?");
   }
 }
 
@@ -331,6 +335,38 @@ TEST_F(QuitoModel, HeadsAndTheFirstTokenAreChoices) {
   EXPECT_EQ(weigh({.rows = {.heads = all}}), weigh({}));
   EXPECT_NE(weigh({.rows = {.heads = {{0, 2}}}}), weigh({}));
   EXPECT_THROW(weigh({.rows = {.heads = {{2, 0}}}}), Error);
+}
+
+// The question's row is the mean of what each of its tokens sees at the end of a prompt.
+TEST_F(QuitoModel, TheWholeQuestionMayAsk) {
+  const QuitoPrompt prompt =
+      make_quito_prompt(*tiny_.tokenizer, std::nullopt, "One thing is sure.", "Who was it?");
+  const RowPrompt& whole = prompt.row;
+  const size_t n = whole.end - whole.begin;
+  std::vector<double> mean(n);
+  for (size_t asker = whole.end; asker < whole.question_end; ++asker) {
+    RowPrompt cut = whole;
+    cut.ids.resize(asker + 1);
+    const auto row = attention_rows(tiny_.ctx, tiny_.llama, std::span(&cut, 1), {})[0];
+    for (size_t i = 0; i < n; ++i) {
+      mean[i] += row[i] / static_cast<double>(whole.question_end - whole.end);
+    }
+  }
+  for (const bool is_behind : {false, true}) {
+    const AttentionRowOptions options{.asking = Asking::question};
+    const auto rows =
+        is_behind ? attention_rows_behind(tiny_.ctx, tiny_.llama, std::span(&whole, 1), options)
+                  : attention_rows(tiny_.ctx, tiny_.llama, std::span(&whole, 1), options);
+    for (size_t i = 0; i < n; ++i) {
+      EXPECT_NEAR(rows[0][i], mean[i], 1e-6);
+    }
+  }
+}
+
+TEST(MeanOfHeads, HeadsMayCountEqually) {
+  const std::vector<double> rows{0.25, 0.75, 0.03125, 0.03125};  // exact in binary
+  EXPECT_EQ(mean_of_heads(rows, 2, false), (std::vector<double>{0.140625, 0.390625}));
+  EXPECT_EQ(mean_of_heads(rows, 2, true), (std::vector<double>{0.375, 0.625}));
 }
 
 }  // namespace

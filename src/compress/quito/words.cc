@@ -79,10 +79,12 @@ std::vector<double> gaussian_smooth(std::span<const double> values, double sigma
   std::vector<double> out(values.size());
   for (int64_t i = 0; i < n; ++i) {
     // From the far taps inwards, in pairs, as scipy adds them: ties stay ties.
+    const bool is_inside = i >= radius && i + radius < n;
     double total = values[static_cast<size_t>(i)] * (kernel[0] / sum);
     for (int64_t k = radius; k > 0; --k) {
-      total += (values[mirrored(i - k, n)] + values[mirrored(i + k, n)]) *
-               (kernel[static_cast<size_t>(k)] / sum);
+      const size_t left = is_inside ? static_cast<size_t>(i - k) : mirrored(i - k, n);
+      const size_t right = is_inside ? static_cast<size_t>(i + k) : mirrored(i + k, n);
+      total += (values[left] + values[right]) * (kernel[static_cast<size_t>(k)] / sum);
     }
     out[static_cast<size_t>(i)] = total;
   }

@@ -29,9 +29,9 @@ void lloco_paper(TrainingOptions& t, CompressionOptions* c) {
   }
 }
 
-// What was measured to answer best with the embedded model (docs/results/learn.md): raw passages
-// first, slots only where a document's own text shows that they keep it, and 500,000 tokens of
-// training on the questions given, for each folder that has enough.
+// Raw passages first, slots only where a document's own text shows that they keep it, and 500,000
+// tokens of training on the questions given (with as many an adapter was measured to help,
+// docs/results/learn.md), for each folder that has enough. As a whole it has no figure yet.
 void answers_best(TrainingOptions& t, CompressionOptions* c) {
   t.train.max_tokens = 500'000;
   t.minutes = 0;

@@ -67,7 +67,7 @@ std::vector<GroupedExamples> split_by_group(const ExampleSplit& split,
                                             const std::map<std::string, std::string>& groups,
                                             size_t fewest);
 
-// An adapter of 8 · 60 rows answers a set's questions in its form after about this many.
+// A guess: six batches of eight. Not measured against others.
 inline constexpr size_t kFewestGroupExamples = 48;
 
 }  // namespace offbook::learn

@@ -96,13 +96,11 @@ void run_lora(benchmark::State& state, const Sizes& s, int threads) {
   const Tensor x = filled(Dtype::f32, {s.n, s.in});
   const Tensor rows = Tensor::zeros(Dtype::i32, {s.n});
   const Tensor scratch = Tensor::empty(Dtype::f32, {s.n, 16});
-  const Tensor out = Tensor::zeros(Dtype::f32, {s.n, s.out});
+  const LoraPart part{.adapters = std::span(&factors, 1),
+                      .out = Tensor::zeros(Dtype::f32, {s.n, s.out})};
   for (auto _ : state) {
-    lora(ctx.get(), {.x = x,
-                     .adapters = std::span(&factors, 1),
-                     .adapter_of_row = rows,
-                     .scratch = scratch,
-                     .out = out});
+    lora(ctx.get(),
+         {.x = x, .parts = std::span(&part, 1), .adapter_of_row = rows, .scratch = scratch});
   }
   report(state, 32.0 * static_cast<double>(s.n * (s.in + s.out)),
          factors.a.bytes() + factors.b.bytes());

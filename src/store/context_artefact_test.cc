@@ -80,7 +80,7 @@ TEST(KvQuantise, FourBitsClipWhatStandsAlone) {
   kv.data<float>()[0] = 8;
   const Tensor back = dequantise_kv(quantise_kv(kv, 4), Dtype::f32);
   EXPECT_LT(back.data<float>()[0], 7.9f);
-  EXPECT_LT(relative_error(kv, back), 0.14);  // 0.17 with whole ranges
+  EXPECT_LT(relative_error(kv, back), 0.14);
 }
 
 TEST(KvQuantise, ConstantAndNegativeValuesComeBack) {

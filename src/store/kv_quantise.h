@@ -19,7 +19,7 @@ struct QuantisedKv {
 // channels with offsets of their own. Share of the variance that is lost on 600 slots of SmolLM2 at
 // 8×, 4 bits: keys .0088 with whole ranges, .0077 with cut ones; values .0144 with a range per slot
 // and head, .0096 per channel, .0084 with cut ones. Cost: 8 bits two passes over the values, 4 bits
-// five.
+// six.
 QuantisedKv quantise_kv(const Tensor& kv, int bits);
 
 // [layer, 2, n, kv_head, head_dim] of `dtype` (f32 or bf16 or f16). Throws Corrupt when the
